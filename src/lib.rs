@@ -1,1 +1,3 @@
-//! placeholder
+//! Ringmain's control plane: configuration, control loop, runtime socket, logs. May block; never on the data path.
+
+pub mod config;
