@@ -1,8 +1,13 @@
 //! One collector and one renderer for everything that is wrong with a configuration: file, line, caret, and what was probably meant.
 //!
-//! Every stage of loading reports here and goes on, so that one run shows all errors of all files. Never prints by itself.
+//! Every stage of loading reports here and goes on, so that one run shows all errors of all files. Never prints by itself: the command line
+//! and the reload ask for the text (`render`).
+
+mod render;
 
 use std::sync::Arc;
+
+pub use render::{RenderOptions, render};
 
 /// Index of a source text in `Sources`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +31,31 @@ pub struct Source {
     pub name: Arc<str>,
     /// The whole text.
     pub text: Arc<str>,
+    /// Byte offsets at which lines start, ascending; the first is 0.
+    line_starts: Arc<[u32]>,
+}
+
+impl Source {
+    /// Keeps a text with the index of its lines.
+    pub fn new(name: &str, text: &str) -> Self {
+        let newlines = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(offset, _)| offset as u32 + 1);
+        let line_starts = std::iter::once(0).chain(newlines).collect();
+        Self { name: name.into(), text: text.into(), line_starts }
+    }
+
+    /// Line of a byte offset, from 1; offsets beyond the end belong to the last line.
+    pub fn line_number(&self, offset: u32) -> usize {
+        self.line_starts.partition_point(|&start| start <= offset).max(1)
+    }
+
+    /// Byte range of the line that holds an offset, without its line end.
+    pub fn line_range(&self, offset: u32) -> std::ops::Range<usize> {
+        let number = self.line_number(offset);
+        let start = self.line_starts.get(number - 1).copied().unwrap_or(0) as usize;
+        let end = self.line_starts.get(number).map_or(self.text.len(), |&next| (next as usize).saturating_sub(1));
+        let line = self.text.get(start..end).unwrap_or("");
+        start..start + line.trim_end_matches('\r').len()
+    }
 }
 
 /// All texts of one load.
@@ -37,7 +67,7 @@ pub struct Sources {
 impl Sources {
     /// Keeps a text and gives its id.
     pub fn add(&mut self, name: &str, text: &str) -> SourceId {
-        self.texts.push(Source { name: name.into(), text: text.into() });
+        self.texts.push(Source::new(name, text));
         SourceId((self.texts.len() - 1) as u32)
     }
 
@@ -49,9 +79,7 @@ impl Sources {
     /// `file:line` of a span, lines from 1.
     pub fn location(&self, span: Span) -> Arc<str> {
         let Some(source) = self.get(span.source) else { return "?".into() };
-        let end = (span.start as usize).min(source.text.len());
-        let line = source.text.as_bytes()[..end].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        format!("{}:{line}", source.name).into()
+        format!("{}:{}", source.name, source.line_number(span.start)).into()
     }
 }
 
