@@ -1,0 +1,66 @@
+//! Live state of frontends and binds.
+
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+use ringmain_policy::rate::SharedRate;
+
+use super::{Counter, Gate};
+
+/// Live state of a frontend; its identity is the section's name.
+#[derive(Debug)]
+pub struct FrontendLive {
+    /// The section's name.
+    pub name: Arc<str>,
+    /// `maxconn` of the frontend.
+    pub sessions: Gate,
+    /// New sessions per second, for `rate-limit sessions` and statistics.
+    pub session_rate: SharedRate,
+    /// Counters, by shard.
+    pub counters: Box<[CachePadded<FrontendCounters>]>,
+}
+
+/// What one shard counted for one frontend.
+#[derive(Debug, Default)]
+pub struct FrontendCounters {
+    /// Connections accepted (`conn_tot`).
+    pub connections: Counter,
+    /// Sessions started (`stot`).
+    pub sessions: Counter,
+    /// Bytes from clients (`bin`).
+    pub bytes_in: Counter,
+    /// Bytes to clients (`bout`).
+    pub bytes_out: Counter,
+    /// Sessions denied (`dreq`).
+    pub denied: Counter,
+    /// Client errors (`ereq`).
+    pub request_errors: Counter,
+}
+
+impl FrontendLive {
+    /// A fresh frontend.
+    pub fn new(name: Arc<str>, shards: usize, maxconn: u32) -> Self {
+        Self {
+            name,
+            sessions: Gate::new(maxconn),
+            session_rate: SharedRate::default(),
+            counters: (0..shards).map(|_| CachePadded::default()).collect(),
+        }
+    }
+}
+
+/// Live state of one listening address; its identity is endpoint, interface and IPv6 binding.
+#[derive(Debug)]
+pub struct BindLive {
+    /// `maxconn` of the bind; no limit when it has none.
+    pub sessions: Gate,
+    /// Counters of the sessions that came in here (`option socket-stats`), by shard.
+    pub counters: Box<[CachePadded<FrontendCounters>]>,
+}
+
+impl BindLive {
+    /// A fresh bind.
+    pub fn new(shards: usize, maxconn: Option<u32>) -> Self {
+        Self { sessions: Gate::new(maxconn.unwrap_or(0)), counters: (0..shards).map(|_| CachePadded::default()).collect() }
+    }
+}

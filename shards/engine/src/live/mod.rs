@@ -1,0 +1,22 @@
+//! What outlives a reload: listeners' gates, sessions counts, queues, health as the shards see it, counters.
+//!
+//! The control thread creates these objects by identity (frontend name, `backend/server`, bind address) and reuses them from generation to
+//! generation; shards reach them through the `Generation` they pinned. Single-writer rules are said at each field. Nothing here does I/O.
+
+mod backend;
+mod counter;
+mod frontend;
+mod gate;
+mod generation;
+mod process;
+mod queue;
+mod server;
+
+pub use backend::{BackendCounters, BackendLive, Snapshot, SnapshotServer};
+pub use counter::{Counter, Maximum};
+pub use frontend::{BindLive, FrontendCounters, FrontendLive};
+pub use gate::Gate;
+pub use generation::Generation;
+pub use process::{ProcessCounters, ProcessLive};
+pub use queue::{Grant, Queue, Waiter};
+pub use server::{Destination, ServerCounters, ServerLive, Slot};

@@ -1,0 +1,60 @@
+//! Process-wide live state: the global gate, the load of each shard, totals.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+use ringmain_policy::rate::SharedRate;
+
+use super::{Counter, Gate};
+
+/// Process-wide live state, one for the life of the process.
+#[derive(Debug)]
+pub struct ProcessLive {
+    /// Global `maxconn`.
+    pub sessions: Gate,
+    /// Sessions that live on each shard; the accept hand-over compares them. Written by their shard.
+    pub loads: Box<[CachePadded<AtomicU32>]>,
+    /// Set for a shard whose accept loop waits for a gate to open.
+    pub parked: Box<[CachePadded<AtomicBool>]>,
+    /// New sessions per second over all frontends.
+    pub session_rate: SharedRate,
+    /// Next unique request counter (`%rt`).
+    pub next_session: AtomicU64,
+    /// Counters, by shard.
+    pub counters: Box<[CachePadded<ProcessCounters>]>,
+}
+
+/// Totals of one shard.
+#[derive(Debug, Default)]
+pub struct ProcessCounters {
+    /// Connections accepted.
+    pub connections: Counter,
+    /// Connections handed over to a lighter shard.
+    pub handed_over: Counter,
+    /// Accept errors for want of descriptors or memory.
+    pub accept_errors: Counter,
+    /// Bytes forwarded, both directions.
+    pub bytes: Counter,
+    /// Log lines lost because the shard's log ring was full.
+    pub dropped_logs: Counter,
+}
+
+impl ProcessLive {
+    /// State for this many shards.
+    pub fn new(shards: usize, maxconn: u32) -> Self {
+        Self {
+            sessions: Gate::new(maxconn),
+            loads: (0..shards).map(|_| CachePadded::default()).collect(),
+            parked: (0..shards).map(|_| CachePadded::default()).collect(),
+            session_rate: SharedRate::default(),
+            next_session: AtomicU64::new(0),
+            counters: (0..shards).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// The shard with the fewest sessions and that number.
+    pub fn lightest(&self) -> (usize, u32) {
+        let loads = self.loads.iter().map(|load| load.load(Ordering::Relaxed)).enumerate();
+        loads.min_by_key(|&(_, load)| load).unwrap_or((0, 0))
+    }
+}

@@ -1,0 +1,130 @@
+//! Live state of servers: slots, queue, counters.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crossbeam_utils::CachePadded;
+use ringmain_policy::rate::SharedRate;
+
+use super::{BackendLive, Counter, Maximum, Queue};
+
+/// Where a server is reached now. `Client` variants need the client's destination port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// TCP.
+    Inet(SocketAddr),
+    /// TCP; the port is the client's destination port plus this.
+    Mapped(std::net::IpAddr, i32),
+    /// Unix stream socket.
+    Unix(PathBuf),
+    /// Abstract unix stream socket.
+    Abstract(Arc<str>),
+}
+
+/// Live state of a server; its identity is `backend/server`.
+#[derive(Debug)]
+pub struct ServerLive {
+    /// The server's name.
+    pub name: Arc<str>,
+    /// Sessions that hold a slot: connecting or established.
+    pub active: CachePadded<AtomicU32>,
+    /// Sessions waiting for this very server.
+    pub queue: Queue,
+    /// Errors in a row seen by `observe`; a success sets it to 0.
+    pub consecutive_errors: AtomicU32,
+    /// Highest `active`.
+    pub active_peak: Maximum,
+    /// Sessions per second.
+    pub session_rate: SharedRate,
+    /// Counters, by shard.
+    pub counters: Box<[CachePadded<ServerCounters>]>,
+}
+
+/// What one shard counted for one server.
+#[derive(Debug, Default)]
+pub struct ServerCounters {
+    /// Sessions assigned (`stot`).
+    pub sessions: Counter,
+    /// Times chosen by balancing (`lbtot`).
+    pub selected: Counter,
+    /// Bytes from clients (`bin`).
+    pub bytes_in: Counter,
+    /// Bytes to clients (`bout`).
+    pub bytes_out: Counter,
+    /// Failed connections (`econ`).
+    pub connect_errors: Counter,
+    /// Broken responses (`eresp`).
+    pub response_errors: Counter,
+    /// Retries (`wretr`).
+    pub retries: Counter,
+    /// Redispatches away (`wredis`).
+    pub redispatches: Counter,
+    /// Sessions aborted by the client (`cli_abrt`).
+    pub client_aborts: Counter,
+    /// Sessions aborted by the server (`srv_abrt`).
+    pub server_aborts: Counter,
+    /// Connection attempts (`connect`).
+    pub connects: Counter,
+    /// Sum of times in milliseconds and their count, for the averages of the last 1024 (`qtime ctime ttime`).
+    pub queue_time_ms: Counter,
+    /// See `queue_time_ms`.
+    pub connect_time_ms: Counter,
+    /// See `queue_time_ms`.
+    pub total_time_ms: Counter,
+    /// When this shard's last session was assigned, monotonic ms (`lastsess`); 0 is never.
+    pub last_session_ms: Counter,
+}
+
+impl ServerLive {
+    /// A fresh server.
+    pub fn new(name: Arc<str>, shards: usize) -> Self {
+        Self {
+            name,
+            active: CachePadded::default(),
+            queue: Queue::default(),
+            consecutive_errors: AtomicU32::new(0),
+            active_peak: Maximum::default(),
+            session_rate: SharedRate::default(),
+            counters: (0..shards).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// Takes a slot if fewer than `limit` are taken; 0 is no limit.
+    pub fn try_acquire(&self, limit: u32) -> bool {
+        let taken = self.active.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |active| {
+            (limit == 0 || active < limit).then(|| active.saturating_add(1))
+        });
+        if let Ok(before) = taken {
+            self.active_peak.raise(before.saturating_add(1));
+        }
+        taken.is_ok()
+    }
+}
+
+/// A slot of a server, held from the choice of the server to the end of the session. Dropping it gives the slot to the next in the queues.
+#[derive(Debug)]
+pub struct Slot {
+    server: Arc<ServerLive>,
+    backend: Arc<BackendLive>,
+}
+
+impl Slot {
+    /// Wraps a slot that `try_acquire` has just taken.
+    pub(crate) fn new(server: Arc<ServerLive>, backend: Arc<BackendLive>) -> Self {
+        Self { server, backend }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Arc<ServerLive> {
+        &self.server
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.server.active.fetch_sub(1, Ordering::AcqRel);
+        self.backend.serve_queues(&self.server);
+    }
+}
