@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{BackendId, LogSettings, Milliseconds, Mode, SplicePolicy};
+use crate::{BackendId, Location, LogSettings, Milliseconds, Mode, SplicePolicy};
 
 /// One `frontend`, or the listening half of a `listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,8 +101,8 @@ pub struct Bind {
     pub ipv6: Ipv6Binding,
     /// `mode`, `uid`/`user`, `gid`/`group` of a unix socket.
     pub permissions: UnixPermissions,
-    /// Line in the configuration, for messages (`file:line`).
-    pub location: Arc<str>,
+    /// Line in the configuration, for messages (`file:line`); takes no part in equality.
+    pub location: Location,
 }
 
 /// What an IPv6 wildcard bind accepts.

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod frontend;
 pub mod global;
 pub mod id;
+pub mod location;
 pub mod log;
 pub mod log_format;
 pub mod server;
@@ -17,6 +18,7 @@ pub use backend::{Backend, BackendOptions, BackendTimeouts, Balance, Hash, HashF
 pub use frontend::{Bind, Endpoint, Frontend, FrontendOptions, FrontendTimeouts, Ipv6Binding, UnixPermissions};
 pub use global::{Global, RingMode, RingTuning, StatsLevel, StatsSocket, Tuning};
 pub use id::{BackendId, BindId, FrontendId, ServerId};
+pub use location::Location;
 pub use log::{Facility, Level, LogDestination, LogEncoding, LogSample, LogSettings, LogTarget};
 pub use server::{Check, Observe, OnError, Server, ServerAddress, ServerHost, ServerPort, SourceAddress};
 pub use time::Milliseconds;
