@@ -4,3 +4,4 @@
 
 pub mod diagnostic;
 pub mod draft;
+pub mod source;
