@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crossbeam_queue::SegQueue;
 use ringmain_model::{BindId, FrontendId};
 
-use crate::live::{BackendLive, Destination, Generation, ServerLive, Waiter};
+use crate::live::{BackendLive, Destination, FrontendLive, Generation, ServerLive, Waiter};
 use crate::ring::Doorbell;
 
 /// Mail in a shard's channel at most.
@@ -26,10 +26,16 @@ pub enum Mail {
     Handover(Handover),
     /// Probe a server; the answer is a `Report::Probe`. The control thread repeats it at the next turn when the channel is full.
     Probe(Probe),
-    /// End the sessions of a server (`on-marked-down shutdown-sessions`, `shutdown sessions server`).
+    /// End the sessions of a server that went down (`on-marked-down shutdown-sessions`); logged with `D`.
     ShutdownSessions(Arc<ServerLive>),
+    /// End the sessions of a server by order (`shutdown sessions server`); logged with `K`.
+    KillSessions(Arc<ServerLive>),
+    /// End the sessions of a frontend by order (`shutdown frontend`); logged with `K`.
+    KillFrontendSessions(Arc<FrontendLive>),
     /// End the sessions on backup servers of a backend (`on-marked-up shutdown-backup-sessions`).
     ShutdownBackupSessions(Arc<BackendLive>),
+    /// Stop or go on accepting on the listener with this key (`disable frontend`, `enable frontend`, SIGTTOU, SIGTTIN).
+    SetAccepting(u64, bool),
     /// Stop accepting; sessions finish (SIGUSR1).
     SoftStop,
     /// End everything now.

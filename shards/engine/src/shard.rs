@@ -1,16 +1,38 @@
-//! One core: start a pinned executor with its ring, run until told to stop.
+//! One core: a pinned executor with its ring, the shard's own state, and its main loop over the mailbox.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Receiver;
-use ringmain_policy::log::LogHandle;
+use glommio::{LocalExecutorBuilder, Placement};
+use hashbrown::HashMap;
+use ringmain_model::{BindId, FrontendId};
+use ringmain_policy::log::{LogHandle, Renderer};
+use ringmain_policy::record::Cause;
+use slab::Slab;
 
+use crate::listen::Listening;
 use crate::live::ProcessLive;
-use crate::mailbox::{ControlPort, Mail, Port};
-use crate::ring;
+use crate::mailbox::{ControlPort, Mail, Port, Report};
+use crate::random::Random;
+use crate::ring::{self, Accepted};
+use crate::road::Road;
+use crate::session::{Ending, Session};
+use crate::signal::Signal;
 
-/// All that a shard needs to start. It runs nothing until the first `Mail::Publish`.
+/// Mail taken in one turn before sessions run again.
+const MAIL_PER_TURN: usize = 64;
+/// Sessions looked at in one turn when some are to be ended.
+const SESSIONS_PER_TURN: usize = 512;
+/// glommio registers this much memory with each of its rings; it needs none of it, as the data path uses the shard's own ring.
+const EXECUTOR_MEMORY: usize = 64 * 1024;
+
+/// All that a shard needs to start. It serves nothing until the first `Mail::Publish`.
 pub struct ShardSetup {
     /// 0 to the number of shards - 1.
     pub index: usize,
@@ -35,6 +57,220 @@ pub struct ShardSetup {
 /// # Errors
 /// When the thread or its executor cannot be made (memlock limit, threads), with the reason in plain words.
 pub fn start(setup: ShardSetup) -> Result<JoinHandle<()>, String> {
-    let _ = setup;
-    Err(String::new())
+    let index = setup.index;
+    std::thread::Builder::new()
+        .name(format!("shard-{index}"))
+        .spawn(move || run(setup))
+        .map_err(|error| format!("cannot start the thread of shard {index}: {error}"))
+}
+
+fn run(setup: ShardSetup) {
+    let (index, control) = (setup.index, setup.control.clone());
+    let placement = setup.cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let executor = LocalExecutorBuilder::new(placement).io_memory(EXECUTOR_MEMORY).name("shard").make();
+    let failure = match executor {
+        Ok(executor) => executor.run(async move {
+            let config = setup.ring.clone();
+            ring::run(config, main(setup)).await.err().map(|error| error.to_string())
+        }),
+        Err(error) => Some(format!("the executor cannot start: {error}")),
+    };
+    if let Some(reason) = failure {
+        insist(&control, Report::Started { shard: index, ring: Err(reason) });
+    }
+    insist(&control, Report::Drained { shard: index });
+}
+
+/// Sends a report from a thread whose ring has ended, where waiting is allowed.
+fn insist(control: &ControlPort, mut report: Report) {
+    while let Err(returned) = control.send(report) {
+        report = *returned;
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// What the shard is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Serving,
+    /// No listener any more; sessions finish.
+    Draining,
+    /// Everything ends.
+    Ending,
+}
+
+/// A shard's own state. One per thread, for the life of the process.
+pub(crate) struct Shard {
+    pub index: usize,
+    pub process: Arc<ProcessLive>,
+    pub ports: Vec<Arc<Port>>,
+    pub control: ControlPort,
+    pub log: RefCell<LogHandle>,
+    pub renderer: RefCell<Renderer>,
+    pub random: Random,
+    pub stage: Cell<Stage>,
+    pub road: RefCell<Option<Rc<Road>>>,
+    pub listeners: RefCell<HashMap<u64, Rc<Listening>>>,
+    /// Accepted connections that wait for a gate to open, oldest first.
+    pub held: RefCell<VecDeque<Arrival>>,
+    pub sessions: RefCell<Slab<Rc<Session>>>,
+    pub waiters: RefCell<Slab<Option<Waker>>>,
+    /// Raised when a gate of this shard's own making may have opened.
+    pub gate_opened: Signal,
+}
+
+/// An accepted connection before it is a session.
+pub(crate) struct Arrival {
+    pub road: Rc<Road>,
+    pub frontend: FrontendId,
+    pub bind: BindId,
+    pub connection: Accepted,
+    pub accepted_us: u64,
+}
+
+impl Shard {
+    /// Waits until every report of this kind is taken; the control thread is never far behind.
+    pub async fn report(&self, mut report: Report) {
+        while let Err(returned) = self.control.send(report) {
+            report = *returned;
+            ring::sleep_ms(5).await;
+        }
+    }
+
+    /// Sessions that live here, as other shards see it.
+    pub fn load(&self) -> u32 {
+        self.process.loads[self.index].load(Ordering::Relaxed)
+    }
+
+    pub fn change_load(&self, difference: i32) {
+        let load = &self.process.loads[self.index];
+        load.store(load.load(Ordering::Relaxed).wrapping_add_signed(difference), Ordering::Relaxed);
+    }
+
+    /// Ends the sessions for which `ending` gives a cause, in bounded steps.
+    async fn end_sessions(&self, ending: impl Fn(&Session) -> Option<Ending>) {
+        let mut next = 0;
+        loop {
+            let end = {
+                let sessions = self.sessions.borrow();
+                let end = sessions.capacity().min(next + SESSIONS_PER_TURN);
+                let chosen: Vec<_> = (next..end).filter_map(|key| sessions.get(key).cloned()).collect();
+                drop(sessions);
+                for session in chosen {
+                    if let Some(ending) = ending(&session) {
+                        session.end(ending);
+                    }
+                }
+                end
+            };
+            if end >= self.sessions.borrow().capacity() {
+                return;
+            }
+            next = end;
+            ring::yield_now().await;
+        }
+    }
+}
+
+async fn main(setup: ShardSetup) {
+    let ShardSetup { index, process, ports, inbox, control, log, .. } = setup;
+    // One shard per thread for the life of the process: a plain reference keeps the futures of sessions small.
+    let shard: &'static Shard = Box::leak(Box::new(Shard {
+        index,
+        process,
+        ports,
+        control,
+        log: RefCell::new(log),
+        renderer: RefCell::default(),
+        random: Random::seeded(index as u64),
+        stage: Cell::new(Stage::Serving),
+        road: RefCell::default(),
+        listeners: RefCell::default(),
+        held: RefCell::default(),
+        sessions: RefCell::default(),
+        waiters: RefCell::default(),
+        gate_opened: Signal::default(),
+    }));
+    shard.ports[index].install_doorbell(ring::doorbell());
+    shard.report(Report::Started { shard: index, ring: Ok(ring::features().to_string()) }).await;
+    ring::spawn(crate::listen::reopen_gates(shard));
+    loop {
+        if read_mail(shard, &inbox).await {
+            ring::yield_now().await;
+        } else {
+            ring::rung().await;
+        }
+        if shard.stage.get() == Stage::Ending {
+            return;
+        }
+    }
+}
+
+/// Takes a bounded amount of mail and all granted waiters; `true` when there may be more.
+async fn read_mail(shard: &'static Shard, inbox: &Receiver<Mail>) -> bool {
+    wake_granted(shard);
+    if shard.process.parked[shard.index].load(Ordering::Acquire) {
+        shard.gate_opened.raise();
+    }
+    for _ in 0..MAIL_PER_TURN {
+        let Ok(mail) = inbox.try_recv() else { return false };
+        handle(shard, mail).await;
+    }
+    true
+}
+
+fn wake_granted(shard: &Shard) {
+    while let Some(waiter) = shard.ports[shard.index].next_granted() {
+        let waker = shard.waiters.borrow_mut().get_mut(waiter.token as usize).and_then(Option::take);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+async fn handle(shard: &'static Shard, mail: Mail) {
+    match mail {
+        Mail::Publish(publication) => {
+            let generation = publication.generation.number;
+            crate::listen::adopt(shard, &publication);
+            shard.report(Report::Adopted { shard: shard.index, generation }).await;
+        }
+        Mail::Handover(handover) => crate::listen::take_over(shard, handover),
+        Mail::Probe(probe) => ring::spawn(crate::check::probe(shard, probe)),
+        Mail::ShutdownSessions(server) => {
+            let ending = move |session: &Session| session.is_on(&server).then_some(Ending::new(Cause::Down));
+            ring::spawn(async move { shard.end_sessions(ending).await });
+        }
+        Mail::KillSessions(server) => {
+            let ending = move |session: &Session| session.is_on(&server).then_some(Ending::new(Cause::Killed));
+            ring::spawn(async move { shard.end_sessions(ending).await });
+        }
+        Mail::KillFrontendSessions(frontend) => {
+            let ending = move |session: &Session| session.came_through(&frontend).then_some(Ending::new(Cause::Killed));
+            ring::spawn(async move { shard.end_sessions(ending).await });
+        }
+        Mail::ShutdownBackupSessions(backend) => {
+            let ending = move |session: &Session| session.is_on_backup_of(&backend).then_some(Ending::new(Cause::Up));
+            ring::spawn(async move { shard.end_sessions(ending).await });
+        }
+        Mail::ShutdownGenerationsBefore(number) => {
+            let ending = move |session: &Session| (session.generation() < number).then_some(Ending::new(Cause::Killed));
+            ring::spawn(async move { shard.end_sessions(ending).await });
+        }
+        Mail::SetAccepting(key, accepting) => crate::listen::set_accepting(shard, key, accepting),
+        Mail::SoftStop => {
+            shard.stage.set(Stage::Draining);
+            crate::listen::close_all(shard);
+            ring::spawn(report_drained(shard));
+        }
+        Mail::HardStop => shard.stage.set(Stage::Ending),
+    }
+}
+
+/// Tells the control thread when the last session has gone; the shard itself lives on until `HardStop`.
+async fn report_drained(shard: &'static Shard) {
+    while !(shard.sessions.borrow().is_empty() && shard.held.borrow().is_empty()) {
+        ring::sleep_ms(20).await;
+    }
+    shard.report(Report::Drained { shard: shard.index }).await;
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use crossbeam_utils::CachePadded;
 use ringmain_model::{BackendId, BindId, FrontendId, Model, ServerId};
+use ringmain_policy::log::LogChannel;
 
 use super::{BackendLive, BindLive, FrontendLive, ServerLive};
 
@@ -23,6 +24,8 @@ pub struct Generation {
     pub backends: Vec<Arc<BackendLive>>,
     /// By `ServerId`.
     pub servers: Vec<Arc<ServerLive>>,
+    /// Where the lines of each frontend go, by `FrontendId`.
+    pub log_channels: Vec<Arc<LogChannel>>,
     /// Sessions that pin this generation, by shard. Written by their shard.
     pub sessions: Box<[CachePadded<AtomicU64>]>,
 }

@@ -1,0 +1,126 @@
+//! One generation as a shard runs it: the model, the live objects, and a local copy of each backend's choice of servers.
+//!
+//! Sessions hold an `Rc<Road>`; the last one to let go ends the generation on this shard.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ringmain_model::log_format::{LogFormat, LogItem, LogVariable};
+use ringmain_model::{BackendId, Balance, BindId, Frontend, FrontendId, Model};
+
+use ringmain_policy::log::{Moment, moment};
+
+use crate::live::{Generation, Snapshot};
+
+/// A generation on one shard.
+pub(crate) struct Road {
+    pub generation: Arc<Generation>,
+    shard: usize,
+    snapshots: Vec<RefCell<Cached>>,
+    frontends: Vec<FrontendRun>,
+}
+
+struct Cached {
+    version: u64,
+    snapshot: Option<Arc<Snapshot>>,
+}
+
+/// What is derived once per frontend so that sessions need not look it up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrontendRun {
+    /// Whether the client's address must be asked for at accept: it cannot be had any more once the client has gone.
+    pub needs_client_address: bool,
+    /// Whether log lines name the address that the client connected to.
+    pub needs_local_address: bool,
+    /// Whether log lines name our address towards the server.
+    pub needs_source_address: bool,
+    /// When the line is written; `None` without log targets.
+    pub moment: Option<Moment>,
+}
+
+/// A session's hold on a generation: counted so that operators see how many sessions each generation still has.
+pub(crate) struct Pin(std::rc::Rc<Road>);
+
+impl Pin {
+    pub fn new(road: &std::rc::Rc<Road>) -> Self {
+        road.generation.sessions[road.shard].fetch_add(1, Ordering::Relaxed);
+        Self(road.clone())
+    }
+}
+
+impl std::ops::Deref for Pin {
+    type Target = std::rc::Rc<Road>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.0.generation.sessions[self.0.shard].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Road {
+    pub fn new(generation: Arc<Generation>, shard: usize) -> Self {
+        let frontends = generation.model.frontends.iter().map(|frontend| derive(frontend, &generation.model)).collect();
+        let snapshots = generation.backends.iter().map(|_| RefCell::new(Cached { version: 0, snapshot: None })).collect();
+        Self { generation, shard, snapshots, frontends }
+    }
+
+    pub fn model(&self) -> &Model {
+        &self.generation.model
+    }
+
+    pub fn frontend(&self, id: FrontendId) -> &Frontend {
+        self.model().frontend(id)
+    }
+
+    pub fn run(&self, id: FrontendId) -> FrontendRun {
+        self.frontends[id.index()]
+    }
+
+    pub fn bind_id(&self, frontend: FrontendId, bind: BindId) -> u32 {
+        self.frontend(frontend).binds.get(bind.index()).map_or(0, |bind| bind.id)
+    }
+
+    /// The backend's current snapshot: one atomic load unless something changed.
+    pub fn snapshot(&self, id: BackendId) -> Arc<Snapshot> {
+        let live = self.generation.backend(id);
+        let mut cached = self.snapshots[id.index()].borrow_mut();
+        let version = live.version();
+        match &cached.snapshot {
+            Some(snapshot) if cached.version == version => snapshot.clone(),
+            _ => {
+                let snapshot = live.snapshot();
+                *cached = Cached { version, snapshot: Some(snapshot.clone()) };
+                snapshot
+            }
+        }
+    }
+}
+
+fn derive(frontend: &Frontend, model: &Model) -> FrontendRun {
+    use LogVariable as V;
+    let log = &frontend.log;
+    let logs = !log.targets.is_empty();
+    let uses = |wanted: &[LogVariable]| {
+        let mut formats = log.format.iter().chain(&log.error_format).chain(&log.structured_data);
+        logs && formats.any(|format| mentions(format, wanted))
+    };
+    let logs_connect = logs && log.format.is_none();
+    let hashes_source = frontend.route.is_some_and(|backend| model.backend(backend).balance == Balance::Source);
+    let early = moment(log.format.as_deref(), &frontend.options);
+    FrontendRun {
+        needs_client_address: hashes_source || logs_connect || uses(&[V::ClientIp, V::ClientPort]),
+        needs_local_address: logs_connect || uses(&[V::FrontendIp, V::FrontendPort]),
+        needs_source_address: uses(&[V::SourceIp, V::SourcePort]),
+        moment: logs.then_some(early),
+    }
+}
+
+fn mentions(format: &LogFormat, wanted: &[LogVariable]) -> bool {
+    format.items.iter().any(|item| matches!(item, LogItem::Variable { variable, .. } if wanted.contains(variable)))
+}

@@ -1,0 +1,143 @@
+//! Socket calls that do not block: making outgoing sockets, options, addresses. Called by sessions and checks; never waits for a peer.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use ringmain_model::{SourceAddress, Tuning};
+use ringmain_policy::record::Peer;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::live::Destination;
+
+/// Where to connect and the socket to do it with.
+pub(crate) struct Outgoing {
+    pub socket: OwnedFd,
+    pub address: SockAddr,
+}
+
+/// The concrete address of a destination; `client_port` is the port the client connected to.
+///
+/// # Errors
+/// `InvalidInput` when a mapped port leaves 1-65535 or a path is too long for a socket address.
+pub(crate) fn resolve(destination: &Destination, client_port: u16) -> io::Result<SockAddr> {
+    match destination {
+        Destination::Inet(address) => Ok(SockAddr::from(*address)),
+        Destination::Mapped(ip, offset) => {
+            let port = u16::try_from(i32::from(client_port).saturating_add(*offset)).map_err(|_| io::ErrorKind::InvalidInput)?;
+            Ok(SockAddr::from(SocketAddr::new(*ip, port)))
+        }
+        Destination::Unix(path) => SockAddr::unix(path),
+        Destination::Abstract(name) => SockAddr::unix(abstract_path(name)),
+    }
+}
+
+/// An abstract name as the path form socket2 understands: a leading zero byte, padded with zeros to the full length as HAProxy does.
+pub fn abstract_path(name: &str) -> std::ffi::OsString {
+    use std::os::unix::ffi::OsStringExt;
+    const SUN_PATH: usize = 108;
+    let mut path = vec![0u8];
+    path.extend(name.bytes().take(SUN_PATH - 1));
+    path.resize(SUN_PATH, 0);
+    std::ffi::OsString::from_vec(path)
+}
+
+/// A non-blocking socket for a connection to `address`, bound to `source` where there is one.
+///
+/// # Errors
+/// Whatever socket(2), bind(2) or setsockopt(2) says; `EMFILE` and friends mean that this side is short of something.
+pub(crate) fn outgoing(address: SockAddr, source: Option<&SourceAddress>, tuning: &Tuning) -> io::Result<Outgoing> {
+    let domain = address.domain();
+    let inet = domain != Domain::UNIX;
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(domain, kind, inet.then_some(Protocol::TCP))?;
+    if inet {
+        socket.set_tcp_nodelay(true)?;
+    }
+    if let Some(source) = source.filter(|_| inet) {
+        bind_source(&socket, source, domain)?;
+    }
+    if let Some(size) = tuning.server_receive_buffer {
+        socket.set_recv_buffer_size(size as usize)?;
+    }
+    if let Some(size) = tuning.server_send_buffer {
+        socket.set_send_buffer_size(size as usize)?;
+    }
+    Ok(Outgoing { socket: socket.into(), address })
+}
+
+fn bind_source(socket: &Socket, source: &SourceAddress, domain: Domain) -> io::Result<()> {
+    if let Some(interface) = &source.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    let same_family = source.address.is_ipv4() == (domain == Domain::IPV4);
+    if !same_family || (source.address.ip().is_unspecified() && source.address.port() == 0) {
+        return Ok(());
+    }
+    if source.address.port() != 0 {
+        socket.set_reuse_address(true)?;
+    } else if let Err(error) = set_bind_address_no_port(socket) {
+        // Kernels before 4.2 lack the option; the port is then chosen at bind, which works with fewer connections per source.
+        if error.raw_os_error() != Some(libc::ENOPROTOOPT) {
+            return Err(error);
+        }
+    }
+    socket.bind(&SockAddr::from(source.address))
+}
+
+/// IP_BIND_ADDRESS_NO_PORT: the kernel chooses the port at connect, so that one source address reaches 64k connections per destination.
+fn set_bind_address_no_port(socket: &Socket) -> io::Result<()> {
+    nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true).map_err(io::Error::from)
+}
+
+/// Options of an accepted connection.
+///
+/// # Errors
+/// Whatever setsockopt(2) says; the connection is then of no use.
+pub(crate) fn prepare_client(socket: &OwnedFd, keepalive: bool, tuning: &Tuning, inet: bool) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if inet {
+        socket.set_tcp_nodelay(true)?;
+        if keepalive {
+            socket.set_keepalive(true)?;
+        }
+    }
+    if let Some(size) = tuning.client_receive_buffer {
+        socket.set_recv_buffer_size(size as usize)?;
+    }
+    if let Some(size) = tuning.client_send_buffer {
+        socket.set_send_buffer_size(size as usize)?;
+    }
+    Ok(())
+}
+
+/// SO_KEEPALIVE on a connection to a server.
+pub(crate) fn set_keepalive(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_keepalive(true)
+}
+
+/// The other end of a connection.
+pub(crate) fn peer_of(socket: &impl AsFd) -> io::Result<Peer> {
+    SockRef::from(socket).peer_addr().map(|address| peer(&address))
+}
+
+/// This end of a connection.
+pub(crate) fn local_of(socket: &impl AsFd) -> io::Result<Peer> {
+    SockRef::from(socket).local_addr().map(|address| peer(&address))
+}
+
+/// A socket address as a log line knows it.
+pub(crate) fn peer(address: &SockAddr) -> Peer {
+    address.as_socket().map_or(Peer::Unix, Peer::Inet)
+}
+
+/// The bytes that `balance source` hashes: 4 for IPv4, 16 for IPv6; nothing for unix sockets.
+pub(crate) fn address_bytes(peer: &Peer) -> Option<([u8; 16], usize)> {
+    let Peer::Inet(address) = peer else { return None };
+    let mut bytes = [0u8; 16];
+    match address.ip() {
+        IpAddr::V4(ip) => bytes[..4].copy_from_slice(&Ipv4Addr::octets(&ip)),
+        IpAddr::V6(ip) => bytes.copy_from_slice(&Ipv6Addr::octets(&ip)),
+    }
+    Some((bytes, if address.is_ipv4() { 4 } else { 16 }))
+}
