@@ -29,8 +29,7 @@ pub struct ChannelTarget {
 }
 
 impl LogChannel {
-    /// The channel of a proxy. `program` is the tag when neither the proxy nor the global section has one; `hostname` is this host's name,
-    /// used where `log-send-hostname` gave none.
+    /// The channel of a proxy. `program` is the tag when neither the proxy nor the global section has one.
     pub fn new(settings: &LogSettings, global: &Global, program: &Arc<str>) -> Self {
         let tag = settings.tag.clone().or_else(|| global.log_tag.clone()).unwrap_or_else(|| program.clone());
         Self::with_targets(&settings.targets, tag, global.log_hostname.clone())
@@ -45,7 +44,7 @@ impl LogChannel {
     fn with_targets(targets: &[LogTarget], tag: Arc<str>, hostname: Option<Arc<str>>) -> Self {
         Self {
             lowest: targets.iter().map(|target| target.level).max(),
-            longest: targets.iter().map(|target| usize::from(target.length)).max().unwrap_or(0),
+            longest: targets.iter().map(|target| usize::from(target.length)).max().unwrap_or(0).saturating_sub(1),
             targets: targets
                 .iter()
                 .map(|target| ChannelTarget { target: target.clone(), sampler: target.sample.clone().map(Sampler::new) })
@@ -65,7 +64,7 @@ impl LogChannel {
         &self.tag
     }
 
-    /// The name of `log-send-hostname`; `None` sends this host's own.
+    /// The host name of envelopes (`log-send-hostname`); `None` when it is not to be sent.
     pub fn hostname(&self) -> Option<&str> {
         self.hostname.as_deref()
     }
@@ -75,7 +74,7 @@ impl LogChannel {
         self.lowest.is_some_and(|lowest| level <= lowest)
     }
 
-    /// Bytes of the longest line that any target takes; 0 without targets.
+    /// Bytes of the longest text that is rendered: HAProxy keeps one byte of the longest `len` for the end of the line. 0 without targets.
     pub fn longest_line(&self) -> usize {
         self.longest
     }
@@ -128,7 +127,7 @@ pub(super) mod tests {
         assert!(!channel(&[]).wants(Level::Emerg));
         let channel = channel(&[(Level::Err, 80), (Level::Notice, 1024)]);
         assert!(channel.wants(Level::Notice) && channel.wants(Level::Emerg) && !channel.wants(Level::Info));
-        assert_eq!(channel.longest_line(), 1024);
+        assert_eq!(channel.longest_line(), 1023);
     }
 
     #[test]

@@ -1,13 +1,12 @@
-//! Dates of log lines: civil time from seconds, local time from a table, and a cache of the last second that was formatted.
+//! Dates of session lines: local time from a table, and a cache of the last second that was formatted.
 //!
 //! A shard never asks the C library for local time (it locks and reads files): the control thread fills a `LocalTime` and refreshes it.
 
 use std::sync::Arc;
 
-use super::text::Text;
+use ringmain_wire::calendar::{Calendar, LAST_SECOND};
 
-const SECONDS_PER_DAY: i64 = 86_400;
-const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+use super::text::Text;
 
 /// The offsets of local time from UTC around now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,53 +29,9 @@ impl LocalTime {
     }
 }
 
-/// A calendar date and time of day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fields {
-    /// Year, such as 2026.
-    pub year: u64,
-    /// Month, 1 to 12.
-    pub month: u64,
-    /// Day of the month, 1 to 31.
-    pub day: u64,
-    /// Hour, 0 to 23.
-    pub hour: u64,
-    /// Minute, 0 to 59.
-    pub minute: u64,
-    /// Second, 0 to 59.
-    pub second: u64,
-}
-
-/// The calendar fields of a count of seconds since 1970 in UTC; times before 1970 count as 1970. Add an offset first for local time.
-pub fn gmt_fields(seconds: i64) -> Fields {
-    let seconds = seconds.max(0);
-    let (days, time) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
-    // Howard Hinnant's days-to-civil: years that begin in March put the leap day last, eras of 400 years have equal length.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    Fields {
-        year: (year_of_era + era * 400 + i64::from(month <= 2)) as u64,
-        month: month as u64,
-        day: (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u64,
-        hour: (time / 3600) as u64,
-        minute: (time / 60 % 60) as u64,
-        second: (time % 60) as u64,
-    }
-}
-
-/// The English three-letter name of a month, 1 to 12.
-pub fn month_name(month: u64) -> &'static [u8] {
-    let start = (month.clamp(1, 12) as usize - 1) * 3;
-    &MONTHS[start..start + 3]
-}
-
 /// Formats the dates of session lines and remembers the last second of each kind.
 #[derive(Debug)]
-pub struct Dates {
+pub(super) struct Dates {
     local_time: Arc<LocalTime>,
     gmt: Cached,
     local: Cached,
@@ -91,12 +46,12 @@ struct Cached {
 
 impl Dates {
     /// A formatter with an empty cache.
-    pub fn new(local_time: Arc<LocalTime>) -> Self {
+    pub(super) fn new(local_time: Arc<LocalTime>) -> Self {
         Self { local_time, gmt: Cached::default(), local: Cached::default() }
     }
 
     /// Takes a refreshed table of local time.
-    pub fn set_local_time(&mut self, local_time: Arc<LocalTime>) {
+    pub(super) fn set_local_time(&mut self, local_time: Arc<LocalTime>) {
         *self = Self::new(local_time);
     }
 
@@ -129,22 +84,21 @@ impl Dates {
 
 impl Cached {
     fn refresh(&mut self, seconds: u64, time: impl FnOnce(u64) -> (i64, i32)) {
-        // No date of this program is beyond this bound; it keeps the arithmetic of hostile input within range.
-        let seconds = seconds.min(i64::MAX as u64 / 2);
+        let seconds = seconds.min(LAST_SECOND as u64);
         if self.key == seconds + 1 {
             return;
         }
         self.key = seconds + 1;
         self.text.clear();
         let (seconds, offset) = time(seconds);
-        let fields = gmt_fields(seconds + i64::from(offset));
+        let calendar = Calendar::from_seconds(seconds + i64::from(offset));
         let mut text = Text::new(&mut self.text, 64);
-        text.padded(fields.day, 2);
+        text.padded(calendar.day, 2);
         text.byte(b'/');
-        text.bytes(month_name(fields.month));
+        text.bytes(calendar.month_name());
         text.byte(b'/');
-        text.padded(fields.year, 4);
-        for part in [fields.hour, fields.minute, fields.second] {
+        text.padded(calendar.year, 4);
+        for part in [calendar.hour, calendar.minute, calendar.second] {
             text.byte(b':');
             text.padded(part, 2);
         }
@@ -158,35 +112,6 @@ impl Cached {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fields(seconds: i64) -> (u64, u64, u64, u64, u64, u64) {
-        let Fields { year, month, day, hour, minute, second } = gmt_fields(seconds);
-        (year, month, day, hour, minute, second)
-    }
-
-    #[test]
-    fn civil_dates() {
-        assert_eq!(fields(0), (1970, 1, 1, 0, 0, 0));
-        assert_eq!(fields(951_782_399), (2000, 2, 28, 23, 59, 59));
-        assert_eq!(fields(951_782_400), (2000, 2, 29, 0, 0, 0));
-        assert_eq!(fields(1_709_251_199), (2024, 2, 29, 23, 59, 59));
-        assert_eq!(fields(4_107_542_400), (2100, 3, 1, 0, 0, 0));
-        assert_eq!(fields(1_795_284_670), (2026, 11, 21, 18, 11, 10));
-        assert_eq!(fields(-5), (1970, 1, 1, 0, 0, 0));
-    }
-
-    #[test]
-    fn every_day_of_four_centuries_follows_the_one_before() {
-        let mut before = gmt_fields(0);
-        for day in 1..146_097 {
-            let now = gmt_fields(day * SECONDS_PER_DAY);
-            let next_day = now.day == before.day + 1 && now.month == before.month && now.year == before.year;
-            let next_month = now.day == 1 && before.day >= 28 && now.month == before.month % 12 + 1;
-            assert!(next_day || next_month, "{before:?} {now:?}");
-            before = now;
-        }
-        assert_eq!(before.year, 2369);
-    }
 
     #[test]
     fn local_time_follows_its_table() {

@@ -11,7 +11,7 @@ mod text;
 mod verdict;
 
 pub use channel::{ChannelTarget, LogChannel, Sampler};
-pub use date::{Dates, Fields, LocalTime, gmt_fields, month_name};
+pub use date::LocalTime;
 pub use render::{Renderer, render_accept};
 pub use ring::{Entry, Line, LogHandle, LogReader, RING_BYTES, RING_LINES, Wake, ring};
 pub use verdict::{Moment, moment, verdict};

@@ -63,8 +63,8 @@ impl Renderer {
             V::ServerIp => address(record.server_address, flags, out),
             V::ClientPort => port(Some(record.client), record.bind_id, flags, out),
             V::FrontendPort => port(Some(record.local), record.bind_id, flags, out),
-            V::SourcePort => port(record.source_address, record.bind_id, flags, out),
-            V::ServerPort => port(record.server_address, record.bind_id, flags, out),
+            V::SourcePort => port(record.source_address, 0, flags, out),
+            V::ServerPort => port(record.server_address, 0, flags, out),
             V::Hostname => string(&self.hostname, "", flags, out),
             V::UniqueId => string("", "", flags, out),
             V::Backend => string(record.backend, "", flags, out),
@@ -159,10 +159,11 @@ fn address(peer: Option<Peer>, flags: LogFlags, out: &mut Text<'_>) {
     }
 }
 
-fn port(peer: Option<Peer>, bind_id: u32, flags: LogFlags, out: &mut Text<'_>) {
+/// A port; on a unix socket the number given instead, which is the bind's id towards the client and 0 towards the server.
+fn port(peer: Option<Peer>, unix_port: u32, flags: LogFlags, out: &mut Text<'_>) {
     match peer {
         Some(Peer::Inet(socket)) => counter(u64::from(socket.port()), flags, 4, 1, out),
-        Some(Peer::Unix) => out.decimal(u64::from(bind_id)),
+        Some(Peer::Unix) => counter(u64::from(unix_port), flags, 4, 1, out),
         None => string("", "", flags, out),
     }
 }

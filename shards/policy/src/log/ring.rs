@@ -239,7 +239,7 @@ mod tests {
         assert!(handle.push(Line { level: Level::Alert, ..line(&channel, &[b'x'; 300]) }));
         let (mut text, mut data) = (Vec::new(), Vec::new());
         assert!(reader.pop(&mut text, &mut data).is_some());
-        assert_eq!(text.len(), 100);
+        assert_eq!(text.len(), 99);
     }
 
     #[test]
