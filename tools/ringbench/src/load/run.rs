@@ -1,0 +1,294 @@
+//! Starts the workers of a plan, merges what they measure, and returns the outcome.
+
+use super::bulk::Streamer;
+use super::errors::ErrorCounts;
+use super::exchange::{Exchanger, nanoseconds};
+use super::recorder::{Interval, Live, Recorder, Share};
+use super::{Plan, PlanError};
+use crate::cpu::{self, CpuTime};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Barrier, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Time since the run began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    pub(super) fn now(self) -> u64 {
+        nanoseconds(self.0.elapsed())
+    }
+}
+
+/// Where workers wait until all connections stand; the schedule begins for all at the same time.
+pub(super) struct Gate {
+    barrier: Barrier,
+    begin_ns: OnceLock<u64>,
+}
+
+impl Gate {
+    /// Waits for the others and returns the common start.
+    pub(super) fn pass(&self, clock: Clock) -> u64 {
+        self.barrier.wait();
+        *self.begin_ns.get_or_init(|| clock.now())
+    }
+}
+
+/// Progress of a run, for a live line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshot {
+    /// Time since the schedule began; absent while connections are being opened.
+    pub elapsed: Option<Duration>,
+    /// Operations completed.
+    pub operations: u64,
+    /// Failures.
+    pub errors: u64,
+    /// Bytes moved.
+    pub bytes: u64,
+    /// Connections established now.
+    pub connected: u64,
+}
+
+/// One second of the time series.
+#[derive(Clone, Debug, Serialize)]
+pub struct IntervalPoint {
+    /// Seconds from the start of the measured part to the start of this interval.
+    pub second: u64,
+    /// Operations completed.
+    pub operations: u64,
+    /// Failures.
+    pub errors: u64,
+    /// Bytes sent.
+    pub bytes_up: u64,
+    /// Bytes received.
+    pub bytes_down: u64,
+    /// Median latency in microseconds.
+    pub p50_us: f64,
+    /// 99th percentile in microseconds.
+    pub p99_us: f64,
+    /// Largest latency in microseconds.
+    pub max_us: f64,
+}
+
+/// What the generator itself cost, per worker.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct GeneratorCost {
+    /// Processor time over the worker's life, as a share of one core (0 to 1).
+    pub busy: f64,
+    /// Share of the time it wanted a core and had none.
+    pub starved: f64,
+}
+
+/// What a run measured.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Latency of operations in nanoseconds, from the intended start; timeouts included with the time waited.
+    pub latency: Histogram<u64>,
+    /// Time to connect in nanoseconds.
+    pub connect: Histogram<u64>,
+    /// Open loop: how late the generator itself sent, in nanoseconds.
+    pub lag: Histogram<u64>,
+    /// Operations completed in the measured part.
+    pub operations: u64,
+    /// Failures.
+    pub errors: ErrorCounts,
+    /// Bytes sent in the measured part.
+    pub bytes_up: u64,
+    /// Bytes received in the measured part.
+    pub bytes_down: u64,
+    /// Length of the measured part, until the last measured operation ended.
+    pub measured: Duration,
+    /// Answers by server name; empty when answers name no server.
+    pub servers: BTreeMap<String, Share>,
+    /// Second by second.
+    pub intervals: Vec<IntervalPoint>,
+    /// Cost of each worker.
+    pub generator: Vec<GeneratorCost>,
+}
+
+impl Outcome {
+    /// Completed operations per second.
+    pub fn rate(&self) -> f64 {
+        self.operations as f64 / self.measured.as_secs_f64().max(1e-9)
+    }
+
+    /// True when a worker used or wanted nearly all of its core, so that its figures may be the generator's own limit.
+    pub fn saturated(&self) -> bool {
+        self.generator.iter().any(|cost| cost.busy + cost.starved > 0.9)
+    }
+}
+
+/// Runs a plan and calls `observe` about ten times a second.
+///
+/// # Errors
+/// When the plan contradicts itself, a worker cannot be pinned or the process is out of descriptors. Failures of single connections are
+/// no errors of the run: they are counted in the outcome.
+pub fn run(plan: &Plan, mut observe: impl FnMut(Snapshot)) -> io::Result<Outcome> {
+    plan.check().map_err(|error: PlanError| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let live = Live::default();
+    let clock = Clock(Instant::now());
+    let gate = Gate { barrier: Barrier::new(plan.threads), begin_ns: OnceLock::new() };
+    let (sender, receiver) = channel();
+    let mut merged = Merged::new();
+    let reports = thread::scope(|scope| {
+        let mut workers = Vec::new();
+        for worker in 0..plan.threads {
+            let recorder = Recorder::new(&live, sender.clone());
+            let gate = &gate;
+            workers.push(scope.spawn(move || work(plan, clock, gate, recorder, worker)));
+        }
+        drop(sender);
+        merged.collect(&receiver, || {
+            let begin_ns = gate.begin_ns.get().copied();
+            observe(Snapshot {
+                elapsed: begin_ns.map(|begin| Duration::from_nanos(clock.now().saturating_sub(begin))),
+                operations: live.operations.load(Ordering::Relaxed),
+                errors: live.errors.load(Ordering::Relaxed),
+                bytes: live.bytes.load(Ordering::Relaxed),
+                connected: live.connected.load(Ordering::Relaxed),
+            });
+        });
+        let panicked = || io::Error::other("a load worker panicked");
+        workers.into_iter().map(|worker| worker.join().map_err(|_| panicked())?).collect::<io::Result<Vec<Report>>>()
+    })?;
+    Ok(merged.finish(plan, reports))
+}
+
+/// What a worker reports at its end.
+struct Report {
+    shares: HashMap<crate::protocol::ServerName, Share>,
+    measured_ns: u64,
+    cost: GeneratorCost,
+}
+
+fn work(plan: &Plan, clock: Clock, gate: &Gate, recorder: Recorder<'_>, worker: usize) -> io::Result<Report> {
+    let prepared = match plan.cpus.get(worker % plan.cpus.len().max(1)) {
+        Some(&cpu) => cpu::pin_current_thread(cpu),
+        None => Ok(()),
+    };
+    let before = cpu::current_thread_time().unwrap_or_default();
+    let begun = Instant::now();
+    let connections = part(plan.connections as u64, worker, plan.threads) as usize;
+    let limit = plan.count.map_or(u64::MAX, |count| part(count, worker, plan.threads));
+    // A worker that cannot start still passes the gate: the others must not wait for it.
+    let give_up = |error: io::Error| {
+        gate.pass(clock);
+        error
+    };
+    let recorder = if plan.workload.is_bulk() {
+        let streamer = prepared.and_then(|()| Streamer::new(plan, clock, recorder, connections));
+        let mut streamer = streamer.map_err(give_up)?;
+        streamer.run(gate)?;
+        streamer.recorder
+    } else {
+        let exchanger = prepared.and_then(|()| Exchanger::new(plan, clock, recorder, worker, connections));
+        let mut exchanger = exchanger.map_err(give_up)?;
+        exchanger.run(gate, worker, limit)?;
+        exchanger.recorder
+    };
+    let used = cpu::current_thread_time().unwrap_or_default().since(before);
+    let from_ns = recorder.measured_from_ns();
+    let (shares, last_ns) = recorder.finish();
+    Ok(Report { shares, measured_ns: last_ns.saturating_sub(from_ns), cost: cost(used, begun.elapsed()) })
+}
+
+fn cost(used: CpuTime, wall: Duration) -> GeneratorCost {
+    let share = |time: Duration| time.as_secs_f64() / wall.as_secs_f64().max(1e-9);
+    GeneratorCost { busy: share(used.running), starved: share(used.waiting) }
+}
+
+/// Part number `index` of `total` split evenly.
+fn part(total: u64, index: usize, parts: usize) -> u64 {
+    let parts = parts.max(1) as u64;
+    total / parts + u64::from((index as u64) < total % parts)
+}
+
+/// Everything the workers handed over.
+struct Merged {
+    total: Interval,
+    seconds: BTreeMap<u64, Interval>,
+}
+
+impl Merged {
+    fn new() -> Self {
+        Self { total: Interval::empty(0), seconds: BTreeMap::new() }
+    }
+
+    /// Takes intervals until all workers are gone.
+    fn collect(&mut self, receiver: &Receiver<Interval>, mut tick: impl FnMut()) {
+        let mut next_tick = Instant::now();
+        loop {
+            match receiver.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+                Ok(interval) => {
+                    merge(&mut self.total, &interval);
+                    match self.seconds.get_mut(&interval.index) {
+                        Some(known) => merge(known, &interval),
+                        None => drop(self.seconds.insert(interval.index, interval)),
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    tick();
+                    next_tick = Instant::now() + Duration::from_millis(100);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn finish(self, plan: &Plan, reports: Vec<Report>) -> Outcome {
+        let mut servers: BTreeMap<String, Share> = BTreeMap::new();
+        for (name, share) in reports.iter().flat_map(|report| &report.shares) {
+            let sum = servers.entry(name.as_str().to_owned()).or_default();
+            sum.answers += share.answers;
+            sum.connections += share.connections;
+        }
+        let longest = reports.iter().map(|report| report.measured_ns).max().unwrap_or(0);
+        // With a time limit the rate refers to the whole time, even when the last answer came a little before or after its end.
+        let planned = nanoseconds(plan.duration);
+        let measured_ns = if plan.count.is_some() || plan.stream_bytes.is_some() { longest } else { longest.max(planned) };
+        let intervals = self.seconds.values().map(point).collect();
+        Outcome {
+            latency: self.total.latency,
+            connect: self.total.connect,
+            lag: self.total.lag,
+            operations: self.total.operations,
+            errors: self.total.errors,
+            bytes_up: self.total.bytes_up,
+            bytes_down: self.total.bytes_down,
+            measured: Duration::from_nanos(measured_ns),
+            servers,
+            intervals,
+            generator: reports.iter().map(|report| report.cost).collect(),
+        }
+    }
+}
+
+fn merge(into: &mut Interval, from: &Interval) {
+    into.latency += &from.latency;
+    into.connect += &from.connect;
+    into.lag += &from.lag;
+    into.operations += from.operations;
+    into.errors.merge(&from.errors);
+    into.bytes_up += from.bytes_up;
+    into.bytes_down += from.bytes_down;
+}
+
+fn point(interval: &Interval) -> IntervalPoint {
+    let microseconds = |value: u64| value as f64 / 1000.0;
+    IntervalPoint {
+        second: interval.index,
+        operations: interval.operations,
+        errors: interval.errors.total(),
+        bytes_up: interval.bytes_up,
+        bytes_down: interval.bytes_down,
+        p50_us: microseconds(interval.latency.value_at_quantile(0.5)),
+        p99_us: microseconds(interval.latency.value_at_quantile(0.99)),
+        max_us: microseconds(interval.latency.max()),
+    }
+}

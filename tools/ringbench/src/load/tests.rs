@@ -1,0 +1,171 @@
+//! Whole runs against embedded servers on loopback.
+
+use super::*;
+use crate::protocol::ServerName;
+use crate::server::{Failure, Mode, Server, ServerOptions};
+use std::thread;
+
+fn serve(change: impl FnOnce(&mut ServerOptions)) -> Server {
+    let mut options = ServerOptions::named(ServerName::new("gamma").expect("valid name"));
+    change(&mut options);
+    Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), options).expect("server starts")
+}
+
+fn plan(server: &Server, change: impl FnOnce(&mut Plan)) -> Plan {
+    let mut plan = Plan::new(server.address());
+    plan.duration = Duration::from_secs(60);
+    change(&mut plan);
+    plan
+}
+
+fn go(plan: &Plan) -> Outcome {
+    run(plan, |_| {}).expect("the run works")
+}
+
+#[test]
+fn counted_exchanges_are_all_measured() {
+    let server = serve(|_| {});
+    let outcome = go(&plan(&server, |plan| {
+        (plan.connections, plan.threads, plan.count, plan.verify) = (7, 2, Some(1001), true);
+        plan.response_bytes = 5000;
+    }));
+    assert_eq!((outcome.operations, outcome.latency.len(), outcome.errors.total()), (1001, 1001, 0));
+    assert_eq!(outcome.servers.get("gamma").copied(), Some(Share { answers: 1001, connections: 7 }));
+    assert_eq!((outcome.bytes_up, outcome.bytes_down), (1001 * 128, 1001 * 5000));
+    assert_eq!(outcome.connect.len(), 7);
+    assert_eq!(outcome.generator.len(), 2);
+}
+
+#[test]
+fn connections_are_opened_for_each_operation() {
+    let server = serve(|_| {});
+    let outcome = go(&plan(&server, |plan| {
+        (plan.workload, plan.connections, plan.count) = (Workload::Connect, 8, Some(300));
+    }));
+    assert_eq!((outcome.operations, outcome.errors.total()), (300, 0));
+    assert_eq!(outcome.servers.get("gamma").copied(), Some(Share { answers: 300, connections: 300 }));
+}
+
+#[test]
+fn idle_connections_exchange_before_and_after() {
+    let server = serve(|_| {});
+    let outcome = go(&plan(&server, |plan| {
+        (plan.workload, plan.connections, plan.duration) = (Workload::Idle, 50, Duration::from_millis(300));
+    }));
+    assert_eq!((outcome.operations, outcome.errors.total()), (100, 0));
+}
+
+#[test]
+fn streams_are_checked_in_both_directions() {
+    let server = serve(|_| {});
+    for workload in [Workload::BulkUp, Workload::BulkDown, Workload::BulkBoth] {
+        let outcome = go(&plan(&server, |plan| {
+            (plan.workload, plan.connections, plan.verify) = (workload, 3, true);
+            plan.stream_bytes = Some(4_000_001);
+        }));
+        assert_eq!((outcome.operations, outcome.errors.total()), (3, 0), "{workload:?}");
+        let expected = 3 * 4_000_001;
+        assert_eq!(outcome.bytes_up, if workload == Workload::BulkDown { 0 } else { expected }, "{workload:?}");
+        let summaries = 3 * crate::protocol::SUMMARY_BYTES as u64;
+        assert_eq!(outcome.bytes_down, summaries + if workload == Workload::BulkUp { 0 } else { expected }, "{workload:?}");
+    }
+}
+
+#[test]
+fn timed_streams_end_orderly() {
+    for (mode, protocol) in [(Mode::NamedEcho, Protocol::Framed), (Mode::Echo, Protocol::Raw)] {
+        let server = serve(|options| options.mode = mode);
+        let outcome = go(&plan(&server, |plan| {
+            (plan.workload, plan.protocol, plan.duration) = (Workload::BulkBoth, protocol, Duration::from_millis(300));
+            plan.verify = true;
+        }));
+        assert_eq!((outcome.operations, outcome.errors.total()), (1, 0), "{mode:?}");
+        assert!(outcome.bytes_up > 1_000_000 && outcome.bytes_down > 1_000_000, "{mode:?}");
+    }
+    let source = serve(|options| options.mode = Mode::Source);
+    let outcome = go(&plan(&source, |plan| {
+        (plan.workload, plan.protocol, plan.duration) = (Workload::BulkDown, Protocol::Raw, Duration::from_millis(200));
+    }));
+    assert_eq!((outcome.operations, outcome.errors.total()), (1, 0));
+}
+
+#[test]
+fn failures_are_counted_by_kind() {
+    let expected = [
+        (Failure::Refuse, ErrorKind::Refused),
+        (Failure::HangUp, ErrorKind::Closed),
+        (Failure::Truncate, ErrorKind::Closed),
+        (Failure::Silent, ErrorKind::Timeout),
+    ];
+    for (failure, kind) in expected {
+        let server = serve(|options| options.failure = failure);
+        for workload in [Workload::Pingpong, Workload::Connect] {
+            let outcome = go(&plan(&server, |plan| {
+                (plan.workload, plan.connections, plan.timeout) = (workload, 3, Duration::from_millis(100));
+                plan.duration = Duration::from_millis(150);
+            }));
+            assert_eq!(outcome.operations, 0, "{failure:?} {workload:?}");
+            // A hang-up with unread bytes may arrive as a reset.
+            let counted = outcome.errors.of(kind) + outcome.errors.of(ErrorKind::Reset);
+            assert!(counted > 0 && counted == outcome.errors.total(), "{failure:?} {workload:?}: {:?}", outcome.errors);
+            if kind == ErrorKind::Timeout {
+                assert_eq!(outcome.latency.len(), outcome.errors.total(), "time waited is in the percentiles");
+                assert!(outcome.latency.min() >= 99_000_000);
+            }
+        }
+    }
+}
+
+/// The reason for open loops: a server that stands still for 200 ms must show in the percentiles, because every request that was due
+/// meanwhile waited. A closed loop sees one slow answer per connection and looks fine.
+#[test]
+fn a_stall_shows_in_open_loop_percentiles() {
+    let server = serve(|_| {});
+    let outcome = thread::scope(|scope| {
+        scope.spawn(|| {
+            while server.counters().answered.load(std::sync::atomic::Ordering::Relaxed) < 200 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            server.stall(Duration::from_millis(200));
+        });
+        go(&plan(&server, |plan| {
+            (plan.connections, plan.rate, plan.duration) = (4, Some(1000.0), Duration::from_secs(1));
+        }))
+    });
+    assert_eq!(outcome.operations + outcome.errors.total(), 1000, "every due operation is accounted for");
+    assert_eq!(outcome.latency.len(), 1000);
+    // 200 of 1000 requests were due during the stall, evenly: a tenth of all waited 100 ms or more. Only lower bounds: a busy machine
+    // makes everything slower, nothing faster.
+    assert!(outcome.latency.value_at_quantile(0.91) >= 80_000_000, "p91 is {} ns", outcome.latency.value_at_quantile(0.91));
+    assert!(outcome.latency.max() >= 190_000_000);
+}
+
+#[test]
+fn an_overloaded_open_loop_reports_what_it_could_not_send() {
+    let server = serve(|options| options.delay = Duration::from_millis(50));
+    let outcome = go(&plan(&server, |plan| {
+        (plan.connections, plan.rate, plan.duration) = (1, Some(500.0), Duration::from_millis(400));
+        plan.timeout = Duration::from_millis(200);
+    }));
+    // One connection carries at most 20 exchanges a second.
+    assert!(outcome.operations <= 14, "{} operations", outcome.operations);
+    assert!(outcome.errors.of(ErrorKind::Unsent) > 150, "{:?}", outcome.errors);
+    assert_eq!(outcome.operations + outcome.errors.total(), 200);
+    assert_eq!(outcome.latency.len(), 200, "unsent operations are in the percentiles");
+}
+
+#[test]
+fn contradictions_are_refused_in_words() {
+    let server = serve(|_| {});
+    let changes: [fn(&mut Plan); 5] = [
+        |plan| plan.connections = 0,
+        |plan| plan.threads = 2,
+        |plan| plan.request_bytes = 8,
+        |plan| plan.rate = Some(0.0),
+        |plan| (plan.workload, plan.rate) = (Workload::BulkUp, Some(1.0)),
+    ];
+    for change in changes {
+        let result = run(&plan(&server, change), |_| {}).map(drop).map_err(|error| error.kind());
+        assert_eq!(result, Err(std::io::ErrorKind::InvalidInput));
+    }
+}
