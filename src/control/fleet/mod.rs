@@ -1,0 +1,206 @@
+//! The fleet: the control thread's truth about servers, backends and frontends. It is the single writer of all their state.
+//!
+//! The control loop feeds it check results, timers and reports; the runtime socket calls the commands in `command`; statistics read it. It
+//! never waits and does no I/O: what must happen outside (mail to shards, log lines, listeners to open) is left in a list of effects that
+//! the loop carries out at the end of its turn. Time is an argument, given once per turn with `set_now`.
+
+mod admin;
+mod command;
+mod health;
+mod message;
+mod publish;
+mod server;
+
+use std::sync::Arc;
+
+use ringmain_engine::live::{BackendLive, Generation, ServerLive};
+use ringmain_model::{BackendId, FrontendId, Level, Model, ServerId};
+
+pub use admin::WantedState;
+pub(crate) use command::parse_limit;
+pub use health::{ProbeResult, WantedHealth};
+pub use server::{Admin, CheckResult, CheckState, CheckStatus, Operational, ServerState};
+
+/// Something that the control loop has to do on behalf of the fleet.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// A line for the proxy's log targets and, in the foreground, for standard error.
+    Log {
+        /// Whose targets.
+        proxy: Proxy,
+        /// Severity on the log targets.
+        level: Level,
+        /// The text without a line end.
+        text: String,
+        /// What standard error shows instead, where HAProxy words it differently; with `[ALERT]` for `Level::Emerg`, else `[WARNING]`.
+        console_text: Option<String>,
+    },
+    /// End the sessions of this server on all shards.
+    ShutdownSessions(Arc<ServerLive>),
+    /// End the sessions on backup servers of this backend on all shards.
+    ShutdownBackupSessions(Arc<BackendLive>),
+    /// The check of this server is due now, or its interval changed: look at its timer again.
+    CheckSooner(ServerId),
+    /// The slowstart of this server needs its next step at this time, monotonic ms.
+    WarmUpAt(ServerId, u64),
+    /// Listeners have to be opened or closed as the frontends' states say.
+    Listeners,
+    /// A limit was raised: shards whose accept loop waits at a gate must look again.
+    LimitsRaised,
+}
+
+/// Whose log targets a line goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// The frontend's.
+    Frontend(FrontendId),
+    /// The backend's.
+    Backend(BackendId),
+}
+
+/// What the control thread knows about one backend beyond the model and the shards' counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackendState {
+    /// When it last changed between having a usable server and having none, monotonic ms.
+    pub last_change_ms: u64,
+    /// Milliseconds without a usable server before the last change.
+    pub downtime_ms: u64,
+    /// Times that its last usable server was lost (`chkdown`).
+    pub down_transitions: u64,
+    /// Usable servers that are not backups (`act`).
+    pub active_servers: u32,
+    /// Usable backup servers (`bck`).
+    pub backup_servers: u32,
+    /// Sum of the effective weights in use, in sixteenths.
+    pub total_weight: u32,
+}
+
+impl BackendState {
+    /// Whether it has a usable server.
+    pub fn up(&self) -> bool {
+        self.active_servers + self.backup_servers > 0
+    }
+
+    /// Milliseconds without a usable server up to now; 0 for a backend that has no servers at all.
+    pub fn downtime_until(&self, now_ms: u64) -> u64 {
+        let current = if self.up() { 0 } else { now_ms.saturating_sub(self.last_change_ms) };
+        self.downtime_ms + current
+    }
+}
+
+/// Whether a frontend listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FrontendService {
+    /// It accepts connections.
+    #[default]
+    Open,
+    /// Paused by `disable frontend` or SIGTTOU; `enable frontend` opens it again.
+    Paused,
+    /// Stopped for good (`shutdown frontend`, `disabled`, soft stop).
+    Stopped,
+}
+
+/// What the control thread knows about one frontend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrontendState {
+    /// Whether it listens.
+    pub service: FrontendService,
+    /// `set maxconn frontend`; `None` is the configured limit.
+    pub maxconn: Option<u32>,
+    /// When it started or was reopened, monotonic ms.
+    pub last_change_ms: u64,
+}
+
+/// All servers, backends and frontends of the current generation.
+#[derive(Debug)]
+pub struct Fleet {
+    generation: Arc<Generation>,
+    servers: Vec<ServerState>,
+    backends: Vec<BackendState>,
+    frontends: Vec<FrontendState>,
+    effects: Vec<Effect>,
+    now_ms: u64,
+}
+
+impl Fleet {
+    /// The fleet of the first generation. Publishes the first snapshot of each backend.
+    pub fn new(generation: Arc<Generation>, now_ms: u64) -> Self {
+        let model = generation.model.clone();
+        let servers = model.servers.iter().map(|server| ServerState::new(server, now_ms)).collect();
+        let backends = vec![BackendState { last_change_ms: now_ms, ..BackendState::default() }; model.backends.len()];
+        let frontends = model.frontends.iter().map(|frontend| FrontendState::new(frontend, now_ms)).collect();
+        let mut fleet = Self { generation, servers, backends, frontends, effects: Vec::new(), now_ms };
+        fleet.settle_all();
+        fleet
+    }
+
+    /// The generation whose ids are valid here.
+    pub fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// The current model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.generation.model
+    }
+
+    /// State of a server.
+    pub fn server(&self, id: ServerId) -> &ServerState {
+        &self.servers[id.index()]
+    }
+
+    /// State of a backend.
+    pub fn backend(&self, id: BackendId) -> &BackendState {
+        &self.backends[id.index()]
+    }
+
+    /// State of a frontend.
+    pub fn frontend(&self, id: FrontendId) -> &FrontendState {
+        &self.frontends[id.index()]
+    }
+
+    /// The time of this turn, monotonic ms.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// Sets the time of this turn, monotonic ms.
+    pub fn set_now(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    /// What has to be done outside, in order; empties the list.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The server called `backend/server`, as runtime commands name it.
+    ///
+    /// # Errors
+    /// HAProxy's words for a malformed name, an unknown backend and an unknown server.
+    pub fn find_server(&self, name: &str) -> Result<ServerId, String> {
+        let (backend, server) = name.split_once('/').ok_or("Require 'backend/server'.")?;
+        let backend = self.find_backend(backend).ok_or("No such backend.")?;
+        let found = self.model().servers_of(backend).find(|(_, candidate)| names(&candidate.name, candidate.id, server));
+        found.map(|(id, _)| id).ok_or_else(|| "No such server.".to_string())
+    }
+
+    /// The backend with this name, or with this number after `#`.
+    pub fn find_backend(&self, name: &str) -> Option<BackendId> {
+        self.model().backends.iter().position(|backend| names(&backend.name, backend.proxy_id, name)).map(BackendId::new)
+    }
+
+    /// The frontend with this name, or with this number after `#`.
+    ///
+    /// # Errors
+    /// HAProxy's words when there is none.
+    pub fn find_frontend(&self, name: &str) -> Result<FrontendId, String> {
+        let place = self.model().frontends.iter().position(|frontend| names(&frontend.name, frontend.proxy_id, name));
+        place.map(FrontendId::new).ok_or_else(|| "No such frontend.".to_string())
+    }
+}
+
+/// Whether `wanted` is the name, or `#` and the number.
+fn names(name: &str, number: u32, wanted: &str) -> bool {
+    name == wanted || wanted.strip_prefix('#').is_some_and(|digits| digits.parse() == Ok(number))
+}

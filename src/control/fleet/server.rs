@@ -1,0 +1,319 @@
+//! What the control thread knows about one server, and the words HAProxy has for it.
+//!
+//! Only `Fleet` changes these values; the runtime commands and statistics read them.
+
+use std::net::IpAddr;
+
+use ringmain_engine::live::Destination;
+use ringmain_model::{Check, Milliseconds, Server, ServerHost, ServerPort};
+use ringmain_policy::balance::FULL_THROTTLE;
+
+/// Why a server is not in normal service, as bits with HAProxy's values (`srv_admin_state` in `show servers state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admin(pub u8);
+
+impl Admin {
+    /// Put into maintenance by an operator.
+    pub const FORCED_MAINTENANCE: Admin = Admin(0x01);
+    /// In maintenance because the server that it tracks is.
+    pub const INHERITED_MAINTENANCE: Admin = Admin(0x02);
+    /// `disabled` in the configuration; always together with the forced flag until an operator changes it.
+    pub const CONFIGURED_MAINTENANCE: Admin = Admin(0x04);
+    /// Put into drain mode by an operator.
+    pub const FORCED_DRAIN: Admin = Admin(0x08);
+    /// In drain mode because the server that it tracks is.
+    pub const INHERITED_DRAIN: Admin = Admin(0x10);
+    /// In maintenance for want of an address.
+    pub const UNRESOLVED_MAINTENANCE: Admin = Admin(0x20);
+    /// All kinds of maintenance that take the server out of service.
+    pub const MAINTENANCE: Admin = Admin(0x23);
+    /// All kinds of drain mode.
+    pub const DRAIN: Admin = Admin(0x18);
+
+    /// Whether any of these bits is set.
+    pub const fn any(self, bits: Admin) -> bool {
+        self.0 & bits.0 != 0
+    }
+
+    /// With these bits set.
+    pub const fn with(self, bits: Admin) -> Admin {
+        Admin(self.0 | bits.0)
+    }
+
+    /// With these bits cleared.
+    pub const fn without(self, bits: Admin) -> Admin {
+        Admin(self.0 & !bits.0)
+    }
+}
+
+/// The state of service that checks and operators gave a server, with HAProxy's numbers (`srv_op_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operational {
+    /// Down.
+    Stopped = 0,
+    /// Up and warming up (`slowstart`).
+    Starting = 1,
+    /// Up.
+    Running = 2,
+    /// Up for sessions that must go there, taking no new ones (NOLB).
+    Stopping = 3,
+}
+
+/// What the last check said, with HAProxy's short names (`check_status` of `show stat`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckStatus {
+    /// No check is configured.
+    #[default]
+    Unknown,
+    /// Not checked yet.
+    Initializing,
+    /// Errors were observed in the traffic.
+    Observed,
+    /// No socket could be made here.
+    SocketError,
+    /// The connection stood.
+    Layer4Ok,
+    /// No answer in time.
+    Layer4Timeout,
+    /// Refused or unreachable.
+    Layer4Connection,
+}
+
+impl CheckStatus {
+    /// HAProxy's number (`srv_check_status` of `show servers state`).
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Initializing => 1,
+            Self::Observed => 4,
+            Self::SocketError => 5,
+            Self::Layer4Ok => 6,
+            Self::Layer4Timeout => 7,
+            Self::Layer4Connection => 8,
+        }
+    }
+
+    /// The short name (`check_status`).
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNK",
+            Self::Initializing => "INI",
+            Self::Observed => "HANA",
+            Self::SocketError => "SOCKERR",
+            Self::Layer4Ok => "L4OK",
+            Self::Layer4Timeout => "L4TOUT",
+            Self::Layer4Connection => "L4CON",
+        }
+    }
+
+    /// The sentence in log lines and on the statistics page (`check_desc`).
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Unknown => "Unknown",
+            Self::Initializing => "Initializing",
+            Self::Observed => "Health analyze",
+            Self::SocketError => "Socket error",
+            Self::Layer4Ok => "Layer4 check passed",
+            Self::Layer4Timeout => "Layer4 timeout",
+            Self::Layer4Connection => "Layer4 connection problem",
+        }
+    }
+}
+
+/// How the last check ended, with HAProxy's numbers (`srv_check_result`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckResult {
+    /// None has ended.
+    #[default]
+    Unknown = 0,
+    /// It says nothing about the server (a local problem).
+    Neutral = 1,
+    /// It failed.
+    Failed = 2,
+    /// It passed.
+    Passed = 3,
+}
+
+/// The check of one server: its counters and what the last run said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckState {
+    /// Whether checks run: configured and not switched off by `disable health`.
+    pub enabled: bool,
+    /// Switched off while the server is in maintenance.
+    pub paused: bool,
+    /// A probe is on its way.
+    pub in_progress: bool,
+    /// HAProxy's counter: 0 to `rise - 1` is DOWN, `rise` to `rise + fall - 1` is UP.
+    pub health: u32,
+    /// What the last check said.
+    pub status: CheckStatus,
+    /// How it ended.
+    pub result: CheckResult,
+    /// How long it took, ms; `None` before the first.
+    pub duration_ms: Option<u64>,
+    /// More about it, such as `Connection refused`; empty when there is nothing to add.
+    pub info: String,
+    /// Checks that failed while the server was UP (`chkfail`).
+    pub failures: u64,
+    /// `set server ... check-port`; overrides the configuration.
+    pub port: Option<u16>,
+    /// `set server ... check-addr`; overrides the configuration.
+    pub address: Option<IpAddr>,
+}
+
+impl CheckState {
+    /// Counts a success. Coming up fills the counter, so that it takes `fall` failures in a row to go down again.
+    pub(super) fn pass(&mut self, rise: u32, top: u32) {
+        if self.health < top {
+            self.health += 1;
+            if self.health >= rise {
+                self.health = top;
+            }
+        }
+    }
+
+    /// Counts a failure. Below `rise` all is lost: successes must be repeated without a failure in between.
+    pub(super) fn fail(&mut self, rise: u32) {
+        if self.health > 0 {
+            self.failures += 1;
+            self.health -= 1;
+            if self.health < rise {
+                self.health = 0;
+            }
+        }
+    }
+}
+
+/// Everything the control thread knows about one server beyond the model and the counters of the shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// Maintenance and drain flags.
+    pub admin: Admin,
+    /// Service state.
+    pub operational: Operational,
+    /// Weight that operators gave (`set server ... weight`), else the configured one; 0 to 256.
+    pub user_weight: u16,
+    /// Sixteenths of the weight that slowstart allows now, 1 to 16.
+    pub throttle: u8,
+    /// Host in use; differs from the model after `set server ... addr`.
+    pub host: ServerHost,
+    /// Port in use.
+    pub port: ServerPort,
+    /// `maxconn` in use.
+    pub maxconn: u32,
+    /// `minconn` in use.
+    pub minconn: u32,
+    /// When the service or admin state last changed, monotonic ms.
+    pub last_change_ms: u64,
+    /// Milliseconds spent DOWN before the last change; add the time since for a server that is down (`down_time`).
+    pub downtime_ms: u64,
+    /// Transitions to DOWN (`chkdown`).
+    pub down_transitions: u64,
+    /// Its check, also filled for servers without one (all defaults).
+    pub check: CheckState,
+}
+
+impl ServerState {
+    /// A server at the start of the process, or new in a reload: UP until a check says otherwise, one failed check takes it down.
+    pub fn new(server: &Server, now_ms: u64) -> Self {
+        let unresolved = server.address.host == ServerHost::Unresolved;
+        let mut admin = Admin::default();
+        if server.disabled {
+            admin = admin.with(Admin::FORCED_MAINTENANCE).with(Admin::CONFIGURED_MAINTENANCE);
+        }
+        if unresolved {
+            admin = admin.with(Admin::UNRESOLVED_MAINTENANCE);
+        }
+        let down = admin.any(Admin::MAINTENANCE);
+        let check = CheckState {
+            enabled: server.check.is_some(),
+            paused: down && server.check.is_some(),
+            health: if down { 0 } else { server.check.map_or(2, |check| check.rise) },
+            status: CheckStatus::Initializing,
+            ..CheckState::default()
+        };
+        Self {
+            admin,
+            operational: if down { Operational::Stopped } else { Operational::Running },
+            user_weight: server.weight,
+            throttle: FULL_THROTTLE as u8,
+            host: server.address.host.clone(),
+            port: server.address.port,
+            maxconn: server.maxconn,
+            minconn: server.minconn,
+            last_change_ms: now_ms,
+            downtime_ms: 0,
+            down_transitions: 0,
+            check,
+        }
+    }
+
+    /// Whether balancing may choose it now.
+    pub fn usable(&self) -> bool {
+        !self.admin.any(Admin::MAINTENANCE)
+            && !self.admin.any(Admin::DRAIN)
+            && self.user_weight > 0
+            && matches!(self.operational, Operational::Running | Operational::Starting)
+    }
+
+    /// Whether it serves sessions at all (statistics count it as up).
+    pub fn up(&self) -> bool {
+        self.operational != Operational::Stopped
+    }
+
+    /// The weight in use in sixteenths: lower than the user's during slowstart.
+    pub fn effective_weight(&self) -> u32 {
+        u32::from(self.user_weight) * u32::from(self.throttle)
+    }
+
+    /// The weight as statistics show it: the effective one in the user's unit, rounded up.
+    pub fn shown_weight(&self) -> u32 {
+        self.effective_weight().div_ceil(FULL_THROTTLE)
+    }
+
+    /// Milliseconds spent DOWN up to now.
+    pub fn downtime_until(&self, now_ms: u64) -> u64 {
+        let current = if self.operational == Operational::Stopped { now_ms.saturating_sub(self.last_change_ms) } else { 0 };
+        self.downtime_ms + current
+    }
+
+    /// Where sessions connect to; `None` while there is no address.
+    pub fn destination(&self) -> Option<Destination> {
+        match (&self.host, self.port) {
+            (ServerHost::Ip(ip), ServerPort::Fixed(port)) => Some(Destination::Inet((*ip, port).into())),
+            (ServerHost::Ip(ip), ServerPort::Client) => Some(Destination::Mapped(*ip, 0)),
+            (ServerHost::Ip(ip), ServerPort::Offset(offset)) => Some(Destination::Mapped(*ip, offset)),
+            (ServerHost::Unix(path), _) => Some(Destination::Unix(path.clone())),
+            (ServerHost::Abstract(name), _) => Some(Destination::Abstract(name.clone())),
+            (ServerHost::Unresolved, _) => None,
+        }
+    }
+
+    /// Where checks connect to: the check's own address and port first, then the server's. `None` while that is not known.
+    pub fn check_destination(&self, check: &Check) -> Option<Destination> {
+        let own_address = self.check.address.or(check.address);
+        let own_port = self.check.port.or(check.port);
+        let host = own_address.map_or_else(|| self.host.clone(), ServerHost::Ip);
+        match (host, own_port, self.port) {
+            (ServerHost::Ip(ip), Some(port), _) | (ServerHost::Ip(ip), None, ServerPort::Fixed(port)) => {
+                Some(Destination::Inet((ip, port).into()))
+            }
+            (ServerHost::Unix(path), ..) => Some(Destination::Unix(path)),
+            (ServerHost::Abstract(name), ..) => Some(Destination::Abstract(name)),
+            _ => None,
+        }
+    }
+
+    /// The time to the next check after the last one (HAProxy manual, `inter`, `fastinter`, `downinter`).
+    pub fn check_interval(&self, check: &Check) -> Milliseconds {
+        let health = self.check.health;
+        let top = check.rise.saturating_add(check.fall).saturating_sub(1);
+        if health >= top {
+            check.inter
+        } else if health == 0 {
+            check.downinter
+        } else {
+            check.fastinter
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The control thread: start-up, the loop (signals, timers, commands, reports of the shards), reload, stop.
+//!
+//! It may block for short moments and is never on the data path. It is the single writer of all server state (`fleet`) and of facts about
+//! the process (`state`); shards learn of changes through snapshots and mail.
+
+pub mod fleet;
+pub mod state;
+
+pub use fleet::Fleet;
+pub use state::ControlState;
