@@ -1,0 +1,309 @@
+//! `log-format` strings -> compiled programs (HAProxy manual section 8.2.6). Called by the checker for both languages.
+//!
+//! Names and flags are understood here once, so that a shard never looks up a name. Nothing in here renders a line.
+
+use ringmain_model::log_format::{LogFlags, LogFormat, LogItem, LogVariable};
+
+use crate::config::diagnostic::{Diagnostics, Span};
+use crate::config::draft::Word;
+use crate::config::keyword::nearest;
+
+/// The format of `option tcplog`.
+const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
+
+/// Variables that HAProxy has only in HTTP mode.
+const HTTP_ONLY: &[&str] = &["CC", "CS", "HM", "HP", "HPO", "HQ", "HU", "HV", "Ta", "Ti", "Tq", "TR", "Tr", "r", "tr", "trg", "trl"];
+
+/// The format that `option tcplog` stands for.
+pub fn tcp() -> LogFormat {
+    let word = Word { text: TCP.to_owned(), span: NOWHERE };
+    parse(&word, &mut Diagnostics::default()).unwrap_or_default()
+}
+
+/// The place of texts that nobody wrote.
+const NOWHERE: Span = Span { source: crate::config::diagnostic::SourceId(0), start: 0, end: 0 };
+
+/// Compiles one format. Reports all that is wrong with it; `None` when that makes it unusable.
+pub fn parse(text: &Word, diagnostics: &mut Diagnostics) -> Option<LogFormat> {
+    let mut parser = Parser { word: text, position: 0, defaults: LogFlags::default(), items: Vec::new(), failed: false, diagnostics };
+    parser.run();
+    let Parser { items, failed, .. } = parser;
+    (!failed).then(|| LogFormat { source: text.text.clone(), items })
+}
+
+struct Parser<'a> {
+    word: &'a Word,
+    /// Byte that is read next.
+    position: usize,
+    /// Flags of `%o`, which every later variable starts with.
+    defaults: LogFlags,
+    items: Vec<LogItem>,
+    failed: bool,
+    diagnostics: &'a mut Diagnostics,
+}
+
+impl<'a> Parser<'a> {
+    fn run(&mut self) {
+        while let Some(next) = self.rest().chars().next() {
+            match next {
+                '%' => self.percent(),
+                ' ' => {
+                    self.position += 1;
+                    if self.items.last() != Some(&LogItem::Blank) {
+                        self.items.push(LogItem::Blank);
+                    }
+                }
+                _ => {
+                    let rest = self.rest();
+                    let length = rest.find(['%', ' ']).unwrap_or(rest.len());
+                    self.literal(&rest[..length]);
+                    self.position += length;
+                }
+            }
+        }
+    }
+
+    /// Text from the next byte on.
+    fn rest(&self) -> &'a str {
+        self.word.text.get(self.position..).unwrap_or("")
+    }
+
+    fn literal(&mut self, text: &str) {
+        if let Some(LogItem::Text(last)) = self.items.last_mut() {
+            *last = [last, text].concat().into();
+        } else {
+            self.items.push(LogItem::Text(text.into()));
+        }
+    }
+
+    /// Reads what begins with `%`.
+    fn percent(&mut self) {
+        let start = self.position;
+        self.position += 1;
+        match self.rest().chars().next() {
+            None => self.error(start, "the format ends after '%'").help("write '%%' for a percent sign"),
+            Some('%') => {
+                self.position += 1;
+                return self.literal("%");
+            }
+            Some('{') => return self.arguments(start),
+            Some('[') => return self.expression(start),
+            Some(first) if first.is_ascii_alphabetic() => return self.variable(start, self.defaults),
+            Some(first) if first.is_ascii_digit() || first.is_ascii_whitespace() => {
+                self.error(start, "'%' without a variable's name").help("write '%%' for a percent sign")
+            }
+            Some(_) => {
+                let span = self.span(start, self.position);
+                self.diagnostics.warning(span, "this '%' is left out of the line").help("write '%%' for a percent sign")
+            }
+        };
+    }
+
+    /// Reads `{...}` and the variable behind it.
+    fn arguments(&mut self, start: usize) {
+        let Some(end) = self.rest().find('}') else {
+            self.position = self.word.text.len();
+            self.error(start, "missing '}'");
+            return;
+        };
+        let list = &self.rest()[1..end];
+        let list_start = self.position + 1;
+        self.position += end + 1;
+        let flags = self.flags(list, list_start);
+        match self.rest().chars().next() {
+            Some('[') => self.expression(start),
+            Some(first) if first.is_ascii_alphabetic() => self.variable(start, flags),
+            _ => {
+                self.error(start, "flags without a variable behind them");
+            }
+        }
+    }
+
+    /// Applies `+Q,-X` to the flags of `%o`.
+    fn flags(&mut self, list: &str, list_start: usize) -> LogFlags {
+        let mut flags = self.defaults;
+        let mut start = list_start;
+        for argument in list.split(',') {
+            let end = start + argument.len();
+            let name = argument.trim_matches(' ');
+            // HAProxy repeats a sign without harm, and takes `++Q` as `+Q`.
+            let letter = name.trim_start_matches(['+', '-']);
+            let signs = &name[..name.len() - letter.len()];
+            let on = signs.ends_with('+');
+            match (signs.is_empty(), letter) {
+                (false, "Q") => flags.quote = on,
+                (false, "X") => flags.hexadecimal = on,
+                (false, "E") => flags.escape = on,
+                // "Mandatory" concerns sample expressions only.
+                (false, "M") => {}
+                _ if name.is_empty() => {}
+                _ => {
+                    let span = self.span(start, end);
+                    let finding = self.diagnostics.warning(span, format!("unknown flag '{name}' is ignored"));
+                    finding.help("flags are Q, X and E with '+' or '-' before them, separated by commas");
+                }
+            }
+            start = end + 1;
+        }
+        flags
+    }
+
+    /// Reads the name of a variable.
+    fn variable(&mut self, start: usize, flags: LogFlags) {
+        let rest = self.rest();
+        let length = rest.find(|character: char| !character.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        let name = &rest[..length];
+        self.position += length;
+        if name == "o" {
+            self.defaults = flags;
+        } else if let Some(variable) = LogVariable::from_name(name) {
+            self.items.push(LogItem::Variable { variable, flags });
+        } else if HTTP_ONLY.contains(&name) {
+            self.error(start, &format!("log variable '%{name}' exists only in HTTP mode"));
+        } else {
+            let near = nearest(name, LogVariable::ALL.iter().map(|variable| variable.name()));
+            let help = near.map_or("write '%%' for a percent sign".to_owned(), |near| {
+                format!("did you mean '%{near}'? (write '%%' for a percent sign)")
+            });
+            self.error(start, &format!("unknown log variable '%{name}'")).help(help);
+        }
+    }
+
+    /// Skips `[...]`.
+    fn expression(&mut self, start: usize) {
+        let Some(end) = self.rest().find(']') else {
+            self.position = self.word.text.len();
+            self.error(start, "missing ']'");
+            return;
+        };
+        self.position += end + 1;
+        self.failed = true;
+        let span = self.span(start, self.position);
+        self.diagnostics.unsupported(span, "sample expressions in log formats are not supported yet");
+    }
+
+    /// Reports an error from `start` to what was read last.
+    fn error(&mut self, start: usize, message: &str) -> &mut crate::config::diagnostic::Diagnostic {
+        self.failed = true;
+        let span = self.span(start, self.position);
+        self.diagnostics.error(span, message)
+    }
+
+    /// The place of a part of the text. A word remembers only where it begins and ends: with escapes or variables inside, the whole word is
+    /// shown.
+    fn span(&self, start: usize, end: usize) -> Span {
+        let Span { source, start: word_start, end: word_end } = self.word.span;
+        let written = word_end.saturating_sub(word_start) as usize;
+        let quote = match written.checked_sub(self.word.text.len()) {
+            Some(0) => 0,
+            Some(2) => 1,
+            _ => return self.word.span,
+        };
+        Span { source, start: word_start + (start + quote) as u32, end: word_start + (end + quote) as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::diagnostic::{Class, SourceId};
+    use proptest::prelude::*;
+
+    fn word(text: &str) -> Word {
+        Word { text: text.to_owned(), span: Span { source: SourceId(0), start: 100, end: 102 + text.len() as u32 } }
+    }
+
+    fn parsed(text: &str) -> Vec<LogItem> {
+        let mut diagnostics = Diagnostics::default();
+        let format = parse(&word(text), &mut diagnostics).expect("a format");
+        assert!(diagnostics.list().is_empty(), "{diagnostics:?}");
+        assert_eq!(format.source, text);
+        format.items
+    }
+
+    /// Class, first and last byte of the word, and message of each finding.
+    fn findings(text: &str) -> Vec<(Class, usize, usize, String)> {
+        let mut diagnostics = Diagnostics::default();
+        let format = parse(&word(text), &mut diagnostics);
+        assert_eq!(format.is_none(), diagnostics.failed());
+        let place = |span: Option<Span>| span.map_or((0, 0), |span| (span.start as usize - 101, span.end as usize - 101));
+        diagnostics
+            .list()
+            .iter()
+            .map(|finding| (finding.class, place(finding.span).0, place(finding.span).1, finding.message.clone()))
+            .collect()
+    }
+
+    fn text(text: &str) -> LogItem {
+        LogItem::Text(text.into())
+    }
+
+    fn variable(name: &str, flags: &str) -> LogItem {
+        let flags = LogFlags { quote: flags.contains('Q'), hexadecimal: flags.contains('X'), escape: flags.contains('E') };
+        LogItem::Variable { variable: LogVariable::from_name(name).expect("a variable"), flags }
+    }
+
+    #[test]
+    fn text_blanks_and_variables() {
+        assert_eq!(parsed("a  %ci:%cp%%ci"), [text("a"), LogItem::Blank, variable("ci", ""), text(":"), variable("cp", ""), text("%ci")]);
+        assert_eq!(parsed("%ci_x%tsc"), [variable("ci", ""), text("_x"), variable("tsc", "")]);
+        assert_eq!(parsed("a\tb"), [text("a\tb")]);
+        assert_eq!(parsed(""), []);
+    }
+
+    #[test]
+    fn flags_and_their_defaults() {
+        assert_eq!(parsed("%{+Q}ci%cp"), [variable("ci", "Q"), variable("cp", "")]);
+        assert_eq!(parsed("%{+Q, +X}ci%{+Q,-Q}ci%{-Q,++E}ci"), [variable("ci", "QX"), variable("ci", ""), variable("ci", "E")]);
+        assert_eq!(
+            parsed("%H%{+Q,+E}o%s%{-Q}b%{+X}o%ci%{-Q}o%f"),
+            [variable("H", ""), variable("s", "QE"), variable("b", "E"), variable("ci", "QEX"), variable("f", "EX")]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_shown_where_they_are() {
+        use Class::{Error, Unsupported, Warning};
+        assert_eq!(findings("a %cj b"), [(Error, 2, 5, "unknown log variable '%cj'".into())]);
+        assert_eq!(findings("%B %Tr"), [(Error, 3, 6, "log variable '%Tr' exists only in HTTP mode".into())]);
+        assert_eq!(findings("%"), [(Error, 0, 1, "the format ends after '%'".into())]);
+        assert_eq!(findings("100% ok"), [(Error, 3, 4, "'%' without a variable's name".into())]);
+        assert_eq!(findings("%{+Q ci"), [(Error, 0, 7, "missing '}'".into())]);
+        assert_eq!(findings("x%{+Q} ci"), [(Error, 1, 6, "flags without a variable behind them".into())]);
+        assert_eq!(findings("%[src"), [(Error, 0, 5, "missing ']'".into())]);
+        assert_eq!(findings("%{+Q}[src] x").iter().map(|found| (found.0, found.1, found.2)).collect::<Vec<_>>(), [(Unsupported, 0, 10)]);
+        assert_eq!(findings("%{+Q,Z}ci"), [(Warning, 5, 6, "unknown flag 'Z' is ignored".into())]);
+        assert_eq!(findings("%-x"), [(Warning, 0, 1, "this '%' is left out of the line".into())]);
+        assert_eq!(findings("%nosuch %ci %zz").len(), 2);
+    }
+
+    #[test]
+    fn a_near_name_is_proposed() {
+        let mut diagnostics = Diagnostics::default();
+        parse(&word("%Tz"), &mut diagnostics);
+        let help = diagnostics.list()[0].help.clone().expect("help");
+        assert!(help.starts_with("did you mean '%T"), "{help}");
+    }
+
+    #[test]
+    fn the_tcp_format_is_one_that_waits_for_the_end() {
+        let format = tcp();
+        assert_eq!(format.source, TCP);
+        assert!(format.needs_end());
+        assert_eq!(format.items.iter().filter(|item| matches!(item, LogItem::Variable { .. })).count(), 18);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_a_format_or_errors_inside_the_word(text in "[%{}\\[\\]+,QXEoci Tt0é\t\"]{0,40}") {
+            let mut diagnostics = Diagnostics::default();
+            let word = word(&text);
+            let format = parse(&word, &mut diagnostics);
+            prop_assert_eq!(format.is_none(), diagnostics.failed());
+            for finding in diagnostics.list() {
+                let span = finding.span.expect("a place");
+                prop_assert!(word.span.start <= span.start && span.start <= span.end && span.end <= word.span.end);
+            }
+        }
+    }
+}
