@@ -2,4 +2,6 @@
 //!
 //! The only crate that names glommio and io-uring. The control plane starts shards with `shard::start`, talks to them through
 //! `mailbox::Port` and hears from them through `mailbox::ControlPort`; what both see is in `live`.
-
+pub mod forward;
+pub mod ring;
+pub mod splice;

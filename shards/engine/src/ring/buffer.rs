@@ -34,17 +34,6 @@ impl Buf {
         Buf { id, offset: 0, length, _local: PhantomData }
     }
 
-    /// Gives up ownership and returns the buffer's number and its length.
-    pub(super) fn into_parts(self) -> (u16, u16, u16) {
-        let parts = (self.id, self.offset, self.length);
-        std::mem::forget(self);
-        parts
-    }
-
-    pub(super) fn from_parts((id, offset, length): (u16, u16, u16)) -> Buf {
-        Buf { id, offset, length, _local: PhantomData }
-    }
-
     /// Removes `count` bytes from the front (all of them if there are fewer).
     pub fn advance(&mut self, count: usize) {
         let count = count.min(self.length as usize) as u16;

@@ -39,6 +39,19 @@ impl S {
         .flatten()
     }
 
+    /// How the ring's receives ended, once what they brought has been taken: `Ok` for the end of the stream, else the
+    /// error. The kernel reports an error only once, so whoever reads the socket by other means must ask here first.
+    pub fn receive_ended(self) -> Option<io::Result<()>> {
+        core::with(|core| {
+            let (_, slot) = core.live(self)?;
+            match slot.recv_error.get() {
+                0 => slot.has(RECV_EOF).then_some(Ok(())),
+                code => Some(Err(errno(code))),
+            }
+        })
+        .flatten()
+    }
+
     /// Ends the receive in flight and waits until the kernel has let go; what it received until then stays queued
     /// and the next [`S::recv`] starts a new one. To be awaited before reading the socket by other means.
     pub fn stop_recv(self) -> impl Future<Output = ()> + use<> {

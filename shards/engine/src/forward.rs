@@ -1,0 +1,152 @@
+//! Forwarding: one direction of a session, from one socket to another.
+//!
+//! Messages travel through the ring: the received buffer is the buffer that is sent. After a few full buffers in a row
+//! (bulk), or when the receiver is slow, the direction moves to `splice.rs`, and back when things are quiet. A session
+//! joins two directions; it half-closes, times out and counts, this module does not.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::ring::{self, Buf, S, Sent};
+use crate::splice::{self, Bulk};
+
+/// Full buffers in a row that make a direction a bulk transfer.
+const FULL_BUFFERS: u8 = 4;
+
+/// How a direction ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The sender has finished and all its bytes were handed to the receiver's socket.
+    Eof,
+    /// Reading failed, with this errno.
+    ReadError(i32),
+    /// Writing failed, with this errno.
+    WriteError(i32),
+}
+
+/// When a direction uses splice(2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Splice {
+    /// For bulk, found out as it goes.
+    #[default]
+    Adaptive,
+    /// Never: bulk is copied through a large buffer.
+    Never,
+    /// From the first byte, and it stays so.
+    Always,
+}
+
+/// What a direction has done, for counters, logs and inactivity timeouts. Times are on the clock of
+/// [`ring::now_ms`]/[`ring::now_us`]; zero means never.
+#[derive(Default, Debug)]
+pub struct Meter {
+    /// Bytes read from the sender.
+    pub bytes: Cell<u64>,
+    /// Bytes read that the receiver's socket has not taken yet (as far as the direction itself holds them).
+    pub pending: Cell<u64>,
+    /// When bytes were last read, in milliseconds.
+    pub last_read_ms: Cell<u64>,
+    /// When bytes were last handed over, in milliseconds.
+    pub last_write_ms: Cell<u64>,
+    /// When the first byte was read, in microseconds.
+    pub first_byte_us: Cell<u64>,
+    /// Times the direction went over to bulk.
+    pub bulk_phases: Cell<u32>,
+}
+
+impl Meter {
+    /// A meter at rest.
+    pub fn new() -> Meter {
+        Meter::default()
+    }
+
+    pub(crate) fn read(&self, count: usize) {
+        if self.bytes.get() == 0 {
+            self.first_byte_us.set(ring::now_us());
+        }
+        self.bytes.set(self.bytes.get() + count as u64);
+        self.pending.set(self.pending.get() + count as u64);
+        self.last_read_ms.set(ring::now_ms());
+    }
+
+    pub(crate) fn written(&self, count: usize) {
+        self.pending.set(self.pending.get().saturating_sub(count as u64));
+        self.last_write_ms.set(ring::now_ms());
+    }
+}
+
+/// Forwards `from` to `to` until the stream ends or fails. After [`End::Eof`] every byte is in the kernel's hands. The
+/// sockets must be non-blocking. Dropping the future stops forwarding; bytes it holds are lost with it.
+pub fn direction(from: S, to: S, meter: Rc<Meter>, splice: Splice) -> impl Future<Output = End> {
+    async move {
+        let mut full = if splice == Splice::Always { FULL_BUFFERS } else { 0 };
+        loop {
+            let mut held = None;
+            if full < FULL_BUFFERS {
+                match message(from, to, &meter, &mut full).await {
+                    Step::Next => continue,
+                    Step::Slow(buf) => held = Some(buf),
+                    Step::End(end) => return end,
+                }
+            }
+            // Rare and large: boxed, so that an idle session does not carry it.
+            match Box::pin(splice::bulk(from, to, meter.clone(), splice, held)).await {
+                Bulk::Quiet => full = 0,
+                Bulk::End(end) => return end,
+            }
+        }
+    }
+}
+
+enum Step {
+    Next,
+    Slow(Buf),
+    End(End),
+}
+
+/// Forwards one message.
+fn message<'a>(from: S, to: S, meter: &'a Meter, full: &'a mut u8) -> impl Future<Output = Step> + 'a {
+    async move {
+        let buf = match from.recv().await {
+            Ok(Some(buf)) => buf,
+            Ok(None) => {
+                return Step::End(match to.tx_idle().await {
+                    Ok(()) => End::Eof,
+                    Err(error) => End::WriteError(code(&error)),
+                });
+            }
+            Err(error) => return Step::End(End::ReadError(code(&error))),
+        };
+        let length = buf.len();
+        meter.read(length);
+        match to.send_unless_slow(buf).await {
+            Ok(Sent::Taken) => {
+                meter.written(length);
+                *full = if length == ring::buffer_size() { *full + 1 } else { 0 };
+                Step::Next
+            }
+            Ok(Sent::Slow(buf)) => Step::Slow(buf),
+            Err(error) => Step::End(End::WriteError(code(&error))),
+        }
+    }
+}
+
+/// The errno of an error.
+pub(crate) fn code(error: &std::io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_direction<F: Future>(_: impl FnOnce(S, S, Rc<Meter>, Splice) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_direction_fits_a_cache_line() {
+        let size = size_of_direction(direction);
+        assert!(size <= 64, "{size} bytes");
+    }
+}
