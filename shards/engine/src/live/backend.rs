@@ -62,6 +62,12 @@ pub struct BackendCounters {
     pub connect_time_ms: Counter,
     /// Sum of total times, ms.
     pub total_time_ms: Counter,
+    /// Longest queue time, ms; a maximum, raised with `Counter::raise`.
+    pub queue_time_max_ms: Counter,
+    /// Longest connect time, ms; a maximum.
+    pub connect_time_max_ms: Counter,
+    /// Longest total time, ms; a maximum.
+    pub total_time_max_ms: Counter,
     /// When the last session was assigned, monotonic ms; 0 is never.
     pub last_session_ms: Counter,
 }

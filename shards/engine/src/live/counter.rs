@@ -17,6 +17,13 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Raises a value that is a maximum; must only be called by the owning shard.
+    pub fn raise(&self, value: u64) {
+        if value > self.get() {
+            self.set(value);
+        }
+    }
+
     /// Sets the value (`clear counters`); a concurrent `add` may win.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);

@@ -73,6 +73,12 @@ pub struct ServerCounters {
     pub connect_time_ms: Counter,
     /// See `queue_time_ms`.
     pub total_time_ms: Counter,
+    /// Longest queue time, ms; a maximum, raised with `Counter::raise`.
+    pub queue_time_max_ms: Counter,
+    /// Longest connect time, ms; a maximum.
+    pub connect_time_max_ms: Counter,
+    /// Longest total time, ms; a maximum.
+    pub total_time_max_ms: Counter,
     /// When this shard's last session was assigned, monotonic ms (`lastsess`); 0 is never.
     pub last_session_ms: Counter,
 }
