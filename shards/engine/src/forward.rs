@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::ring::{self, Buf, S, Sent};
+use crate::ring::{self, S, Sent};
 use crate::splice::{self, Bulk};
 
 /// Full buffers in a row that make a direction a bulk transfer.
@@ -69,6 +69,11 @@ impl Meter {
         self.last_read_ms.set(ring::now_ms());
     }
 
+    pub(crate) fn all_written(&self) {
+        self.pending.set(0);
+        self.last_write_ms.set(ring::now_ms());
+    }
+
     pub(crate) fn written(&self, count: usize) {
         self.pending.set(self.pending.get().saturating_sub(count as u64));
         self.last_write_ms.set(ring::now_ms());
@@ -78,15 +83,26 @@ impl Meter {
 /// Forwards `from` to `to` until the stream ends or fails. After [`End::Eof`] every byte is in the kernel's hands. The
 /// sockets must be non-blocking. Dropping the future stops forwarding; bytes it holds are lost with it.
 pub fn direction(from: S, to: S, meter: Rc<Meter>, splice: Splice) -> impl Future<Output = End> {
+    // Written for size: no reference and nothing that can be looked up again is held across a wait.
     async move {
         let mut full = if splice == Splice::Always { FULL_BUFFERS } else { 0 };
         loop {
             let mut held = None;
             if full < FULL_BUFFERS {
-                match message(from, to, &meter, &mut full).await {
-                    Step::Next => continue,
-                    Step::Slow(buf) => held = Some(buf),
-                    Step::End(end) => return end,
+                let buf = match from.recv().await {
+                    Ok(Some(buf)) => buf,
+                    Ok(None) => break,
+                    Err(error) => return End::ReadError(code(&error)),
+                };
+                full = if buf.len() == ring::buffer_size() { full + 1 } else { 0 };
+                meter.read(buf.len());
+                match to.send_unless_slow(buf).await {
+                    Ok(Sent::Taken) => {
+                        meter.all_written();
+                        continue;
+                    }
+                    Ok(Sent::Slow(buf)) => held = Some(buf),
+                    Err(error) => return End::WriteError(code(&error)),
                 }
             }
             // Rare and large: boxed, so that an idle session does not carry it.
@@ -95,38 +111,9 @@ pub fn direction(from: S, to: S, meter: Rc<Meter>, splice: Splice) -> impl Futur
                 Bulk::End(end) => return end,
             }
         }
-    }
-}
-
-enum Step {
-    Next,
-    Slow(Buf),
-    End(End),
-}
-
-/// Forwards one message.
-fn message<'a>(from: S, to: S, meter: &'a Meter, full: &'a mut u8) -> impl Future<Output = Step> + 'a {
-    async move {
-        let buf = match from.recv().await {
-            Ok(Some(buf)) => buf,
-            Ok(None) => {
-                return Step::End(match to.tx_idle().await {
-                    Ok(()) => End::Eof,
-                    Err(error) => End::WriteError(code(&error)),
-                });
-            }
-            Err(error) => return Step::End(End::ReadError(code(&error))),
-        };
-        let length = buf.len();
-        meter.read(length);
-        match to.send_unless_slow(buf).await {
-            Ok(Sent::Taken) => {
-                meter.written(length);
-                *full = if length == ring::buffer_size() { *full + 1 } else { 0 };
-                Step::Next
-            }
-            Ok(Sent::Slow(buf)) => Step::Slow(buf),
-            Err(error) => Step::End(End::WriteError(code(&error))),
+        match to.tx_idle().await {
+            Ok(()) => End::Eof,
+            Err(error) => End::WriteError(code(&error)),
         }
     }
 }

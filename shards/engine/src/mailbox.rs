@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crossbeam_queue::SegQueue;
 use ringmain_model::{BindId, FrontendId};
+use ringmain_policy::log::LocalTime;
 
 use crate::live::{BackendLive, Destination, FrontendLive, Generation, ServerLive, Waiter};
 use crate::ring::Doorbell;
@@ -36,12 +37,37 @@ pub enum Mail {
     ShutdownBackupSessions(Arc<BackendLive>),
     /// Stop or go on accepting on the listener with this key (`disable frontend`, `enable frontend`, SIGTTOU, SIGTTIN).
     SetAccepting(u64, bool),
+    /// A refreshed table of local time for log lines; sent when the time zone's offset changes.
+    SetLocalTime(Arc<LocalTime>),
+    /// Move what running sessions have forwarded into the counters, then answer on the ticket.
+    FlushCounters(FlushTicket),
     /// Stop accepting; sessions finish (SIGUSR1).
     SoftStop,
     /// End everything now.
     HardStop,
     /// End all sessions that pin a generation older than this (`hard-stop-after` for old generations).
     ShutdownGenerationsBefore(u64),
+}
+
+/// Counts down the shards that have flushed their counters.
+#[derive(Debug, Clone)]
+pub struct FlushTicket(Arc<std::sync::atomic::AtomicUsize>);
+
+impl FlushTicket {
+    /// A ticket for this many shards.
+    pub fn new(shards: usize) -> Self {
+        Self(Arc::new(std::sync::atomic::AtomicUsize::new(shards)))
+    }
+
+    /// One shard has flushed.
+    pub fn done(&self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
+    }
+
+    /// Whether all have.
+    pub fn is_complete(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Acquire) == 0
+    }
 }
 
 /// A generation with the listening sockets of one shard.
@@ -150,12 +176,17 @@ pub enum Report {
 }
 
 /// The way to a shard, for every other thread.
-#[derive(Debug)]
 pub struct Port {
     shard: usize,
     mail: Sender<Mail>,
     granted: SegQueue<Arc<Waiter>>,
     doorbell: OnceLock<Doorbell>,
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Port").field("shard", &self.shard).field("waiting", &self.mail.len()).finish_non_exhaustive()
+    }
 }
 
 impl Port {

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 
 use ringmain_model::log_format::{LogFormat, LogItem, LogVariable};
 use ringmain_model::{BackendId, Balance, BindId, Frontend, FrontendId, Model};
-
 use ringmain_policy::log::{Moment, moment};
 
 use crate::live::{Generation, Snapshot};
@@ -33,6 +32,8 @@ pub(crate) struct FrontendRun {
     pub needs_client_address: bool,
     /// Whether log lines name the address that the client connected to.
     pub needs_local_address: bool,
+    /// Whether log lines name the server's address.
+    pub needs_server_address: bool,
     /// Whether log lines name our address towards the server.
     pub needs_source_address: bool,
     /// When the line is written; `None` without log targets.
@@ -116,6 +117,7 @@ fn derive(frontend: &Frontend, model: &Model) -> FrontendRun {
     FrontendRun {
         needs_client_address: hashes_source || logs_connect || uses(&[V::ClientIp, V::ClientPort]),
         needs_local_address: logs_connect || uses(&[V::FrontendIp, V::FrontendPort]),
+        needs_server_address: uses(&[V::ServerIp, V::ServerPort]),
         needs_source_address: uses(&[V::SourceIp, V::SourcePort]),
         moment: logs.then_some(early),
     }

@@ -1,7 +1,7 @@
 //! One core: a pinned executor with its ring, the shard's own state, and its main loop over the mailbox.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ use crate::listen::Listening;
 use crate::live::ProcessLive;
 use crate::mailbox::{ControlPort, Mail, Port, Report};
 use crate::random::Random;
-use crate::ring::{self, Accepted};
+use crate::ring;
 use crate::road::Road;
 use crate::session::{Ending, Session};
 use crate::signal::Signal;
@@ -50,6 +50,8 @@ pub struct ShardSetup {
     pub control: ControlPort,
     /// Where log lines go.
     pub log: LogHandle,
+    /// Makes log lines of records.
+    pub renderer: Renderer,
 }
 
 /// Starts the shard's thread. The first report is `Report::Started`.
@@ -111,11 +113,11 @@ pub(crate) struct Shard {
     pub stage: Cell<Stage>,
     pub road: RefCell<Option<Rc<Road>>>,
     pub listeners: RefCell<HashMap<u64, Rc<Listening>>>,
-    /// Accepted connections that wait for a gate to open, oldest first.
-    pub held: RefCell<VecDeque<Arrival>>,
+    /// Listeners that are closed but still hold accepted connections.
+    pub closed_listeners: RefCell<Vec<Rc<Listening>>>,
     pub sessions: RefCell<Slab<Rc<Session>>>,
     pub waiters: RefCell<Slab<Option<Waker>>>,
-    /// Raised when a gate of this shard's own making may have opened.
+    /// Raised when a gate may have opened that a held connection waits for.
     pub gate_opened: Signal,
 }
 
@@ -124,7 +126,7 @@ pub(crate) struct Arrival {
     pub road: Rc<Road>,
     pub frontend: FrontendId,
     pub bind: BindId,
-    pub connection: Accepted,
+    pub connection: OwnedFd,
     pub accepted_us: u64,
 }
 
@@ -147,23 +149,27 @@ impl Shard {
         load.store(load.load(Ordering::Relaxed).wrapping_add_signed(difference), Ordering::Relaxed);
     }
 
-    /// Ends the sessions for which `ending` gives a cause, in bounded steps.
+    /// Ends the sessions for which `ending` gives a cause.
     async fn end_sessions(&self, ending: impl Fn(&Session) -> Option<Ending>) {
+        self.visit_sessions(|session| {
+            if let Some(ending) = ending(session) {
+                session.end(ending);
+            }
+        })
+        .await;
+    }
+
+    /// Calls `visit` for every session, in bounded steps. Sessions that start meanwhile may be missed.
+    async fn visit_sessions(&self, visit: impl Fn(&Session)) {
         let mut next = 0;
         loop {
-            let end = {
+            let (chosen, end, all) = {
                 let sessions = self.sessions.borrow();
                 let end = sessions.capacity().min(next + SESSIONS_PER_TURN);
-                let chosen: Vec<_> = (next..end).filter_map(|key| sessions.get(key).cloned()).collect();
-                drop(sessions);
-                for session in chosen {
-                    if let Some(ending) = ending(&session) {
-                        session.end(ending);
-                    }
-                }
-                end
+                ((next..end).filter_map(|key| sessions.get(key).cloned()).collect::<Vec<_>>(), end, sessions.capacity())
             };
-            if end >= self.sessions.borrow().capacity() {
+            chosen.iter().for_each(|session| visit(session));
+            if end >= all {
                 return;
             }
             next = end;
@@ -173,7 +179,7 @@ impl Shard {
 }
 
 async fn main(setup: ShardSetup) {
-    let ShardSetup { index, process, ports, inbox, control, log, .. } = setup;
+    let ShardSetup { index, process, ports, inbox, control, log, renderer, .. } = setup;
     // One shard per thread for the life of the process: a plain reference keeps the futures of sessions small.
     let shard: &'static Shard = Box::leak(Box::new(Shard {
         index,
@@ -181,18 +187,20 @@ async fn main(setup: ShardSetup) {
         ports,
         control,
         log: RefCell::new(log),
-        renderer: RefCell::default(),
+        renderer: RefCell::new(renderer),
         random: Random::seeded(index as u64),
         stage: Cell::new(Stage::Serving),
         road: RefCell::default(),
         listeners: RefCell::default(),
-        held: RefCell::default(),
+        closed_listeners: RefCell::default(),
         sessions: RefCell::default(),
         waiters: RefCell::default(),
         gate_opened: Signal::default(),
     }));
     shard.ports[index].install_doorbell(ring::doorbell());
-    shard.report(Report::Started { shard: index, ring: Ok(ring::features().to_string()) }).await;
+    shard
+        .report(Report::Started { shard: index, ring: Ok(ring::features().map(|features| features.to_string()).unwrap_or_default()) })
+        .await;
     ring::spawn(crate::listen::reopen_gates(shard));
     loop {
         if read_mail(shard, &inbox).await {
@@ -258,6 +266,13 @@ async fn handle(shard: &'static Shard, mail: Mail) {
             ring::spawn(async move { shard.end_sessions(ending).await });
         }
         Mail::SetAccepting(key, accepting) => crate::listen::set_accepting(shard, key, accepting),
+        Mail::SetLocalTime(local_time) => shard.renderer.borrow_mut().set_local_time(local_time),
+        Mail::FlushCounters(ticket) => {
+            ring::spawn(async move {
+                shard.visit_sessions(crate::record::flush).await;
+                ticket.done();
+            });
+        }
         Mail::SoftStop => {
             shard.stage.set(Stage::Draining);
             crate::listen::close_all(shard);
@@ -269,7 +284,7 @@ async fn handle(shard: &'static Shard, mail: Mail) {
 
 /// Tells the control thread when the last session has gone; the shard itself lives on until `HardStop`.
 async fn report_drained(shard: &'static Shard) {
-    while !(shard.sessions.borrow().is_empty() && shard.held.borrow().is_empty()) {
+    while !(shard.sessions.borrow().is_empty() && shard.closed_listeners.borrow().is_empty()) {
         ring::sleep_ms(20).await;
     }
     shard.report(Report::Drained { shard: shard.index }).await;

@@ -1,7 +1,7 @@
 //! Socket calls that do not block: making outgoing sockets, options, addresses. Called by sessions and checks; never waits for a peer.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use ringmain_model::{SourceAddress, Tuning};
@@ -97,7 +97,8 @@ fn set_bind_address_no_port(socket: &Socket) -> io::Result<()> {
 pub(crate) fn prepare_client(socket: &OwnedFd, keepalive: bool, tuning: &Tuning, inet: bool) -> io::Result<()> {
     let socket = SockRef::from(socket);
     if inet {
-        socket.set_tcp_nodelay(true)?;
+        // An inherited descriptor may turn out to be a unix socket.
+        socket.set_tcp_nodelay(true).or_else(|error| (error.raw_os_error() == Some(libc::EOPNOTSUPP)).then_some(()).ok_or(error))?;
         if keepalive {
             socket.set_keepalive(true)?;
         }
@@ -129,15 +130,4 @@ pub(crate) fn local_of(socket: &impl AsFd) -> io::Result<Peer> {
 /// A socket address as a log line knows it.
 pub(crate) fn peer(address: &SockAddr) -> Peer {
     address.as_socket().map_or(Peer::Unix, Peer::Inet)
-}
-
-/// The bytes that `balance source` hashes: 4 for IPv4, 16 for IPv6; nothing for unix sockets.
-pub(crate) fn address_bytes(peer: &Peer) -> Option<([u8; 16], usize)> {
-    let Peer::Inet(address) = peer else { return None };
-    let mut bytes = [0u8; 16];
-    match address.ip() {
-        IpAddr::V4(ip) => bytes[..4].copy_from_slice(&Ipv4Addr::octets(&ip)),
-        IpAddr::V6(ip) => bytes.copy_from_slice(&Ipv6Addr::octets(&ip)),
-    }
-    Some((bytes, if address.is_ipv4() { 4 } else { 16 }))
 }

@@ -1,11 +1,12 @@
 //! Live state of backends: the current choice of servers, the backend's queue, counters.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_utils::CachePadded;
-use ringmain_model::{Model, ServerId};
+use ringmain_model::{Balance, Model, ServerId};
 use ringmain_policy::balance::Picker;
+use ringmain_policy::queue::{QueueChoice, next_queue};
 use ringmain_policy::rate::SharedRate;
 
 use super::{Counter, Destination, Gate, Queue, ServerLive, Slot};
@@ -29,6 +30,8 @@ pub struct BackendLive {
     version: CachePadded<AtomicU64>,
     snapshot: Mutex<Arc<Snapshot>>,
     fullconn: AtomicU32,
+    orders_changes: AtomicBool,
+    changes: CachePadded<AtomicU64>,
 }
 
 /// What one shard counted for one backend beyond the sums of its servers.
@@ -83,6 +86,8 @@ pub struct Snapshot {
     pub picker: Picker,
     /// The backend's servers, in file order.
     pub servers: Vec<SnapshotServer>,
+    /// Usable servers that are not backups (`act`).
+    pub active_servers: u32,
 }
 
 /// One server in a snapshot.
@@ -122,6 +127,8 @@ impl BackendLive {
             session_rate: SharedRate::default(),
             counters: (0..shards).map(|_| CachePadded::default()).collect(),
             version: CachePadded::new(AtomicU64::new(1)),
+            orders_changes: AtomicBool::new(orders_changes(&snapshot)),
+            changes: CachePadded::default(),
             snapshot: Mutex::new(snapshot),
             fullconn: AtomicU32::new(fullconn),
         }
@@ -130,10 +137,18 @@ impl BackendLive {
     /// Replaces the snapshot; only the control thread calls this. Waiters are offered what became free.
     pub fn publish(self: &Arc<Self>, snapshot: Arc<Snapshot>, fullconn: u32) {
         self.fullconn.store(fullconn, Ordering::Relaxed);
+        self.orders_changes.store(orders_changes(&snapshot), Ordering::Relaxed);
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
         self.version.fetch_add(1, Ordering::Release);
         for server in &snapshot.servers {
             self.serve_queues(&server.live);
+        }
+    }
+
+    /// Marks a server's load as just changed, for balancing methods that look at the order of changes.
+    pub(super) fn stamp(&self, server: &ServerLive) {
+        if self.orders_changes.load(Ordering::Relaxed) {
+            server.changed.store(self.changes.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     }
 
@@ -176,15 +191,22 @@ impl BackendLive {
         let snapshot = self.snapshot();
         let Some(server) = snapshot.position(live).map(|place| &snapshot.servers[place]) else { return };
         loop {
-            let own_first = live.queue.first_ticket();
-            let common_first = if server.usable { self.queue.first_ticket() } else { u64::MAX };
-            if own_first == u64::MAX && common_first == u64::MAX || !live.try_acquire(self.limit(server)) {
+            let queue = match next_queue(live.queue.first_ticket(), self.queue.first_ticket(), server.usable) {
+                Some(QueueChoice::Server) => &live.queue,
+                Some(QueueChoice::Backend) => &self.queue,
+                None => return,
+            };
+            if !live.try_acquire(self.limit(server)) {
                 return;
             }
-            let queue = if own_first < common_first { &live.queue } else { &self.queue };
             if !queue.grant(live) {
                 live.active.fetch_sub(1, Ordering::AcqRel);
             }
         }
     }
+}
+
+fn orders_changes(snapshot: &Snapshot) -> bool {
+    let backend = snapshot.servers.first().map(|server| snapshot.model.server(server.id).backend);
+    backend.is_some_and(|id| snapshot.model.backend(id).balance == Balance::LeastConnections)
 }

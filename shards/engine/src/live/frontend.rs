@@ -33,6 +33,8 @@ pub struct FrontendCounters {
     pub bytes_out: Counter,
     /// Sessions denied (`dreq`).
     pub denied: Counter,
+    /// Log lines written (`%lc`).
+    pub log_lines: Counter,
     /// Client errors (`ereq`).
     pub request_errors: Counter,
 }

@@ -22,9 +22,9 @@ impl Gate {
     /// Enters if there is room; `true` means that `leave` must be called once.
     pub fn enter(&self) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
-        let entered = self.inside.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |inside| {
-            (limit == 0 || inside < limit).then(|| inside.saturating_add(1))
-        });
+        let entered = self
+            .inside
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |inside| (limit == 0 || inside < limit).then(|| inside.saturating_add(1)));
         if let Ok(before) = entered {
             self.peak.raise(before.saturating_add(1));
         }

@@ -20,6 +20,8 @@ pub struct ProcessLive {
     pub session_rate: SharedRate,
     /// Next unique request counter (`%rt`).
     pub next_session: AtomicU64,
+    /// Order of arrival in queues.
+    pub next_waiter: AtomicU64,
     /// Counters, by shard.
     pub counters: Box<[CachePadded<ProcessCounters>]>,
 }
@@ -48,6 +50,7 @@ impl ProcessLive {
             parked: (0..shards).map(|_| CachePadded::default()).collect(),
             session_rate: SharedRate::default(),
             next_session: AtomicU64::new(0),
+            next_waiter: AtomicU64::new(0),
             counters: (0..shards).map(|_| CachePadded::default()).collect(),
         }
     }

@@ -119,13 +119,13 @@ impl Queue {
         }
     }
 
-    /// The ticket of the first waiter, `u64::MAX` when nobody waits.
-    pub(crate) fn first_ticket(&self) -> u64 {
+    /// The ticket of the first waiter.
+    pub(crate) fn first_ticket(&self) -> Option<u64> {
         if self.is_empty() {
-            return u64::MAX;
+            return None;
         }
         let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        waiters.front().map_or(u64::MAX, |waiter| waiter.ticket)
+        waiters.front().map(|waiter| waiter.ticket)
     }
 
     /// Gives a slot of `server`, already taken, to the first waiter that still waits. `false` when there is none: the slot is still the caller's.

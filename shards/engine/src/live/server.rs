@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 use ringmain_policy::rate::SharedRate;
@@ -30,6 +30,8 @@ pub struct ServerLive {
     pub name: Arc<str>,
     /// Sessions that hold a slot: connecting or established.
     pub active: CachePadded<AtomicU32>,
+    /// When `active` last changed, as a number that grows over the whole backend; `leastconn` orders equals by it.
+    pub changed: AtomicU64,
     /// Sessions waiting for this very server.
     pub queue: Queue,
     /// Errors in a row seen by `observe`; a success sets it to 0.
@@ -89,6 +91,7 @@ impl ServerLive {
         Self {
             name,
             active: CachePadded::default(),
+            changed: AtomicU64::new(0),
             queue: Queue::default(),
             consecutive_errors: AtomicU32::new(0),
             active_peak: Maximum::default(),
@@ -99,9 +102,9 @@ impl ServerLive {
 
     /// Takes a slot if fewer than `limit` are taken; 0 is no limit.
     pub fn try_acquire(&self, limit: u32) -> bool {
-        let taken = self.active.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |active| {
-            (limit == 0 || active < limit).then(|| active.saturating_add(1))
-        });
+        let taken = self
+            .active
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |active| (limit == 0 || active < limit).then(|| active.saturating_add(1)));
         if let Ok(before) = taken {
             self.active_peak.raise(before.saturating_add(1));
         }
@@ -119,6 +122,7 @@ pub struct Slot {
 impl Slot {
     /// Wraps a slot that `try_acquire` has just taken.
     pub(crate) fn new(server: Arc<ServerLive>, backend: Arc<BackendLive>) -> Self {
+        backend.stamp(&server);
         Self { server, backend }
     }
 
@@ -131,6 +135,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.server.active.fetch_sub(1, Ordering::AcqRel);
+        self.backend.stamp(&self.server);
         self.backend.serve_queues(&self.server);
     }
 }

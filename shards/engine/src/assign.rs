@@ -1,0 +1,335 @@
+//! Route, balance and connect: from an accepted connection to a connected server, with queues, retries and redispatch.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use ringmain_model::{Backend, BackendId, Balance, Milliseconds};
+use ringmain_policy::balance::{Choice, Input, Key, Load};
+use ringmain_policy::queue::{Admission, admit, joins_backend_queue};
+use ringmain_policy::record::{Cause, Peer, Phase, Termination};
+use ringmain_policy::retry::{self, Retry};
+
+use crate::connect::{self, Failure};
+use crate::live::{BackendLive, Grant, Queue, Slot, Snapshot, SnapshotServer, Waiter};
+use crate::mailbox::Report;
+use crate::ring::{self, Sock};
+use crate::session::Session;
+use crate::signal::{Either, race};
+use crate::watch::{Interruption, interruption};
+
+/// Picks that may be lost to other shards before a session queues up.
+const PICK_ROUNDS: usize = 4;
+
+/// No server can be used.
+const NO_SERVER: Termination = Termination { cause: Cause::ServerAbort, phase: Phase::Connect };
+
+/// A chosen server with a slot on it.
+struct Chosen {
+    snapshot: Arc<Snapshot>,
+    position: usize,
+}
+
+/// One search for a server, with what it keeps over retries.
+struct Search<'a> {
+    session: &'a Session,
+    id: BackendId,
+    backend: &'a Backend,
+    live: &'a Arc<BackendLive>,
+}
+
+/// Finds a server and connects to it.
+///
+/// # Errors
+/// How the session ends without one.
+pub(crate) async fn reach(session: &Session) -> Result<Sock, Termination> {
+    let route = session.frontend_config().route;
+    let Some(id) = route.filter(|&id| !session.road.model().backend(id).disabled) else { return Err(NO_SERVER) };
+    let live = session.road.generation.backend(id);
+    live.sessions.enter();
+    live.session_rate.add(ring::now_ms(), 1);
+    live.counters[session.shard.index].sessions.add(1);
+    session.assigned.backend.set(Some(id));
+    let search = Search { session, id, backend: session.road.model().backend(id), live };
+    let mut chosen = search.choose(None).await?;
+    loop {
+        let failure = match connect::attempt(session, id, &chosen.snapshot, chosen.position).await {
+            Ok(sock) => {
+                search.note_success(&chosen);
+                return Ok(sock);
+            }
+            Err(Failure::Interrupted(termination)) => return Err(termination),
+            Err(failure) => failure,
+        };
+        chosen = search.after_failure(chosen, failure).await?;
+    }
+}
+
+impl Search<'_> {
+    /// Chooses a server and takes a slot on it, waiting in a queue where slots are full.
+    async fn choose(&self, avoid: Option<&str>) -> Result<Chosen, Termination> {
+        let session = self.session;
+        let mut patience_ms = self.backend.timeouts.queue.map(Milliseconds::get).map(|timeout| ring::now_ms() + timeout);
+        for round in 0.. {
+            let snapshot = session.road.snapshot(self.id);
+            let exclude = avoid.and_then(|name| snapshot.servers.iter().position(|server| &*server.live.name == name));
+            let served = self.live.sessions.inside().saturating_sub(self.live.queue.len() + 1);
+            let must_wait = avoid.is_none() && joins_backend_queue(self.backend.balance, self.live.queue.len(), served);
+            let choice = if must_wait && snapshot.picker.has_servers() { Choice::Full } else { self.pick(&snapshot, exclude) };
+            let position = match choice {
+                Choice::NoServer => return Err(NO_SERVER),
+                Choice::Full => None,
+                Choice::Server(position) => {
+                    let server = &snapshot.servers[position];
+                    if let Some(slot) = self.live.take_slot(server) {
+                        return Ok(self.assign(snapshot, position, slot, true));
+                    }
+                    let queued = server.live.queue.len();
+                    match admit(self.live.limit(server), server.live.active.load(Ordering::Relaxed), queued, server.maxqueue) {
+                        // Another shard was faster, or somebody waits in the backend's queue.
+                        Admission::Connect if round < PICK_ROUNDS => continue,
+                        Admission::Connect | Admission::QueueFull => None,
+                        Admission::WaitForServer => Some(position),
+                    }
+                }
+            };
+            let grant = match position {
+                Some(position) => self.wait(&snapshot.servers[position].live.queue, &snapshot, Some(position), &mut patience_ms).await?,
+                None => self.wait(&self.live.queue, &snapshot, None, &mut patience_ms).await?,
+            };
+            let Grant::Server(server) = grant else { continue };
+            let slot = self.live.granted_slot(server);
+            let snapshot = session.road.snapshot(self.id);
+            if let Some(position) = snapshot.position(slot.server()) {
+                return Ok(self.assign(snapshot, position, slot, false));
+            }
+            // The server left the configuration between the grant and now: its slot is given back, and the choice is made anew.
+        }
+        Err(NO_SERVER)
+    }
+
+    fn pick(&self, snapshot: &Snapshot, exclude: Option<usize>) -> Choice {
+        let session = self.session;
+        let key = match (self.backend.balance, &session.client_address) {
+            (Balance::Source, Some(Peer::Inet(address))) => Key::Address(address.ip()),
+            _ => Key::None,
+        };
+        snapshot.picker.pick(Input {
+            ticket: &self.live.ticket,
+            key,
+            load: |position: usize| self.load(&snapshot.servers[position]),
+            random: || session.shard.random.next(),
+            exclude,
+        })
+    }
+
+    fn load(&self, server: &SnapshotServer) -> Load {
+        Load {
+            active: server.live.active.load(Ordering::Relaxed),
+            queued: server.live.queue.len(),
+            limit: self.live.limit(server),
+            queue_limit: server.maxqueue,
+            changed: server.live.changed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes the server in the session's facts and counters.
+    fn assign(&self, snapshot: Arc<Snapshot>, position: usize, slot: Slot, by_balancing: bool) -> Chosen {
+        let (session, server) = (self.session, &snapshot.servers[position]);
+        let shard = session.shard.index;
+        let counters = &server.live.counters[shard];
+        counters.sessions.add(1);
+        counters.last_session_ms.set(ring::now_ms());
+        server.live.session_rate.add(ring::now_ms(), 1);
+        self.live.counters[shard].last_session_ms.set(ring::now_ms());
+        if by_balancing {
+            counters.selected.add(1);
+            self.live.counters[shard].selected.add(1);
+        }
+        let assigned = &session.assigned;
+        assigned.server_is_backup.set(snapshot.model.server(server.id).backup);
+        *assigned.server.borrow_mut() = Some(server.live.clone());
+        assigned.assigned_us.set(ring::now_us());
+        let previous = assigned.slot.replace(Some(slot));
+        drop(previous);
+        Chosen { snapshot, position }
+    }
+
+    /// Waits in a queue for a slot.
+    async fn wait(
+        &self,
+        queue: &Queue,
+        snapshot: &Snapshot,
+        position: Option<usize>,
+        patience_ms: &mut Option<u64>,
+    ) -> Result<Grant, Termination> {
+        let (session, shard) = (self.session, self.session.shard);
+        let token = shard.waiters.borrow_mut().insert(None);
+        let ticket = shard.process.next_waiter.fetch_add(1, Ordering::Relaxed);
+        let waiter = Waiter::new(ticket, shard.ports[shard.index].clone(), token as u32);
+        let place = Place { session, live: self.live, queue, waiter, taken: Cell::new(false) };
+        let before = queue.push(place.waiter.clone());
+        session.assigned.queued.set(true);
+        match position {
+            Some(_) => session.assigned.server_queue.set(before + 1),
+            None => session.assigned.backend_queue.set(before + 1),
+        }
+        // A slot may have been freed between the choice and the push.
+        match position {
+            Some(position) => self.live.serve_queues(&snapshot.servers[position].live),
+            None => snapshot.servers.iter().for_each(|server| self.live.serve_queues(&server.live)),
+        }
+        let interrupted = interruption(session, *patience_ms, self.backend.options.abort_on_close);
+        let interruption = match race(place.granted(), interrupted).await {
+            Either::Left(grant) => return Ok(place.take(grant)),
+            Either::Right(interruption) => interruption,
+        };
+        match (interruption, place.waiter.give_up()) {
+            // Granted at the very moment the time was up: it may as well be used.
+            (Interruption::Deadline, Some(grant)) => Ok(place.take(grant)),
+            _ => {
+                let timeout = Termination { cause: Cause::ServerTimeout, phase: Phase::Queue };
+                Err(interruption.termination(Phase::Queue).unwrap_or(timeout))
+            }
+        }
+    }
+
+    /// Again, elsewhere, or give up.
+    async fn after_failure(&self, chosen: Chosen, failure: Failure) -> Result<Chosen, Termination> {
+        let (session, shard) = (self.session, self.session.shard.index);
+        let server = &chosen.snapshot.servers[chosen.position];
+        server.live.counters[shard].connects.add(1);
+        self.note_error(&chosen, failure);
+        let retries_made = session.assigned.retries.get();
+        let settings = retry::Settings {
+            retries: self.backend.retries,
+            redispatch_interval: self.backend.redispatch_interval,
+            connect_timeout_ms: self.backend.timeouts.connect.map(Milliseconds::get),
+            balance: self.backend.balance,
+        };
+        let current = session.road.snapshot(self.id);
+        let facts = retry::Failure {
+            retries_made,
+            timed_out: matches!(failure, Failure::TimedOut),
+            server_not_running: !current.position(&server.live).is_some_and(|place| current.servers[place].usable),
+            active_servers: current.active_servers,
+            persistent: false,
+        };
+        let decision = retry::after_failure(facts, settings);
+        let (Retry::SameServer { delay_ms } | Retry::Redispatch { delay_ms }) = decision else {
+            self.count_failed_session(&chosen);
+            return Err(final_termination(failure));
+        };
+        session.assigned.retries.set(retries_made + 1);
+        if delay_ms > 0 {
+            let deadline_ms = Some(ring::now_ms() + delay_ms);
+            let interrupted = interruption(session, deadline_ms, self.backend.options.abort_on_close).await;
+            if let Some(termination) = interrupted.termination(Phase::Connect) {
+                return Err(termination);
+            }
+        }
+        if let Retry::SameServer { .. } = decision {
+            server.live.counters[shard].retries.add(1);
+            self.live.counters[shard].retries.add(1);
+            // Its address may have changed meanwhile; if it has left the configuration, the old one is still as good as any.
+            return Ok(match current.position(&server.live) {
+                Some(position) => Chosen { snapshot: current, position },
+                None => chosen,
+            });
+        }
+        drop(session.assigned.slot.take());
+        let next = self.choose(Some(&server.live.name)).await?;
+        if Arc::ptr_eq(&next.snapshot.servers[next.position].live, &server.live) {
+            server.live.counters[shard].retries.add(1);
+            self.live.counters[shard].retries.add(1);
+        } else {
+            session.assigned.redispatched.set(true);
+            server.live.counters[shard].redispatches.add(1);
+            self.live.counters[shard].redispatches.add(1);
+        }
+        Ok(next)
+    }
+
+    fn note_success(&self, chosen: &Chosen) {
+        let (session, server) = (self.session, &chosen.snapshot.servers[chosen.position]);
+        session.assigned.connected_us.set(ring::now_us());
+        server.live.counters[session.shard.index].connects.add(1);
+        self.live.counters[session.shard.index].connects.add(1);
+        if server.live.consecutive_errors.load(Ordering::Relaxed) != 0 {
+            server.live.consecutive_errors.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a failed attempt for `observe layer4`.
+    fn note_error(&self, chosen: &Chosen, failure: Failure) {
+        let server = &chosen.snapshot.servers[chosen.position];
+        let config = chosen.snapshot.model.server(server.id);
+        if config.observe.is_none() || matches!(failure, Failure::Local | Failure::Interrupted(_)) {
+            return;
+        }
+        let errors = server.live.consecutive_errors.fetch_add(1, Ordering::Relaxed) + 1;
+        if errors >= config.error_limit {
+            server.live.consecutive_errors.store(0, Ordering::Relaxed);
+            let (shard, server) = (self.session.shard, server.live.clone());
+            ring::spawn(async move { shard.report(Report::ErrorLimit(server)).await });
+        }
+    }
+
+    fn count_failed_session(&self, chosen: &Chosen) {
+        let shard = self.session.shard.index;
+        chosen.snapshot.servers[chosen.position].live.counters[shard].connect_errors.add(1);
+        self.live.counters[shard].connect_errors.add(1);
+    }
+}
+
+fn final_termination(failure: Failure) -> Termination {
+    let cause = match failure {
+        Failure::TimedOut => Cause::ServerTimeout,
+        Failure::Local => Cause::Resource,
+        Failure::Refused => Cause::ServerAbort,
+        Failure::Interrupted(termination) => return termination,
+    };
+    Termination { cause, phase: Phase::Connect }
+}
+
+/// A place in a queue; leaving it, however that happens, takes the session out of the queue and gives a late grant back.
+struct Place<'a> {
+    session: &'a Session,
+    live: &'a Arc<BackendLive>,
+    queue: &'a Queue,
+    waiter: Arc<Waiter>,
+    taken: Cell<bool>,
+}
+
+impl Place<'_> {
+    /// The caller uses the grant: it is not given back.
+    fn take(&self, grant: Grant) -> Grant {
+        self.taken.set(true);
+        grant
+    }
+
+    fn granted(&self) -> impl Future<Output = Grant> {
+        poll_fn(|context| {
+            if let Some(grant) = self.waiter.grant() {
+                return Poll::Ready(grant);
+            }
+            if let Some(waker) = self.session.shard.waiters.borrow_mut().get_mut(self.waiter.token as usize) {
+                *waker = Some(context.waker().clone());
+            }
+            Poll::Pending
+        })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        match self.waiter.give_up() {
+            None => self.queue.remove(&self.waiter),
+            Some(Grant::Server(server)) if !self.taken.get() => drop(self.live.granted_slot(server)),
+            Some(_) => {}
+        }
+        self.session.shard.waiters.borrow_mut().try_remove(self.waiter.token as usize);
+    }
+}

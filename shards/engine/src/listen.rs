@@ -1,0 +1,319 @@
+//! Listening and admission: one accept task per socket, the gates (global, frontend, bind limits, session rate), hand-over to lighter shards.
+//!
+//! A connection that finds a gate closed is held, its listener pauses, and later ones wait in the kernel's backlog; so limits queue
+//! connections and never refuse them, as in HAProxy.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ringmain_model::{BindId, FrontendId};
+
+use crate::live::Generation;
+use crate::mailbox::{Handover, ListenerMail, Mail, Publication, Report};
+use crate::ring::{self, Listener};
+use crate::road::Road;
+use crate::session;
+use crate::shard::{Arrival, Shard};
+use crate::signal::{Either, Signal, race};
+
+/// Sessions by which a shard must lead the lightest one, beside an eighth of the load, before it hands connections over. Short
+/// connections even out by themselves; only a lasting lead is worth two wake-ups.
+const HANDOVER_LEAD: u32 = 16;
+/// How long a frontend over its session rate waits before it looks again.
+const RATE_RETRY_MS: u64 = 20;
+
+/// A listening socket of this shard. Its accept task owns the socket; this is how others steer the task.
+pub(crate) struct Listening {
+    place: RefCell<Place>,
+    wanted: Cell<Wanted>,
+    changed: Signal,
+    /// Accepted, waiting for a gate, oldest first. Bounded by what one reap of the ring can bring, as the listener pauses.
+    held: RefCell<VecDeque<Arrival>>,
+}
+
+/// What connections of a listener belong to; replaced by a reload.
+#[derive(Clone)]
+struct Place {
+    road: Rc<Road>,
+    frontend: FrontendId,
+    bind: BindId,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Accepting,
+    /// Stopped by an operator.
+    Stopped,
+    Closed,
+}
+
+/// Why a connection may not enter now.
+enum Obstacle {
+    /// A gate is full; whoever leaves it raises `gate_opened`.
+    Full,
+    /// The frontend's session rate is used up.
+    Rate,
+}
+
+/// Swaps to a new generation: keeps the listeners it names, starts new ones, closes the others.
+pub(crate) fn adopt(shard: &'static Shard, publication: &Publication) {
+    let road = Rc::new(Road::new(publication.generation.clone(), shard.index));
+    *shard.road.borrow_mut() = Some(road.clone());
+    let mails = publication.listeners.get(shard.index).map(|mails| {
+        let mut mails = mails.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::take(&mut *mails)
+    });
+    let mails = mails.unwrap_or_default();
+    close_others(shard, &mails);
+    for mail in mails {
+        let place = Place { road: road.clone(), frontend: mail.frontend, bind: mail.bind };
+        let known = shard.listeners.borrow().get(&mail.key).cloned();
+        match (known, mail.socket) {
+            (Some(listening), _) => *listening.place.borrow_mut() = place,
+            (None, Some(socket)) => open(shard, mail.key, place, socket),
+            // The control thread believes that this shard has the socket; without it there is nothing to listen on.
+            (None, None) => debug_assert!(false, "listener {} was never sent", mail.key),
+        }
+    }
+    shard.gate_opened.raise();
+}
+
+fn close_others(shard: &Shard, mails: &[ListenerMail]) {
+    shard.listeners.borrow_mut().retain(|key, listening| {
+        let stays = mails.iter().any(|mail| mail.key == *key);
+        if !stays {
+            listening.close();
+        }
+        stays
+    });
+}
+
+/// Closes every listener (soft stop).
+pub(crate) fn close_all(shard: &Shard) {
+    for (_, listening) in shard.listeners.borrow_mut().drain() {
+        listening.close();
+    }
+}
+
+/// Stops or resumes one listener by order of an operator.
+pub(crate) fn set_accepting(shard: &Shard, key: u64, accepting: bool) {
+    if let Some(listening) = shard.listeners.borrow().get(&key) {
+        listening.wanted.set(if accepting { Wanted::Accepting } else { Wanted::Stopped });
+        listening.changed.raise();
+    }
+}
+
+impl Listening {
+    fn close(&self) {
+        self.wanted.set(Wanted::Closed);
+        self.changed.raise();
+    }
+}
+
+fn open(shard: &'static Shard, key: u64, place: Place, socket: OwnedFd) {
+    let listening = Rc::new(Listening {
+        place: RefCell::new(place),
+        wanted: Cell::new(Wanted::Accepting),
+        changed: Signal::default(),
+        held: RefCell::default(),
+    });
+    shard.listeners.borrow_mut().insert(key, listening.clone());
+    ring::spawn(accept_all(shard, listening, socket));
+}
+
+async fn accept_all(shard: &'static Shard, listening: Rc<Listening>, socket: OwnedFd) {
+    let spare = socket.try_clone();
+    let listener = Listener::adopt(socket);
+    let mut in_trouble = false;
+    loop {
+        match race(listening.changed.taken(), listener.accept()).await {
+            Either::Left(()) => match listening.wanted.get() {
+                Wanted::Closed => break,
+                Wanted::Accepting if listening.held.borrow().is_empty() => listener.resume(),
+                Wanted::Accepting | Wanted::Stopped => listener.pause(),
+            },
+            Either::Right(Ok(accepted)) => {
+                in_trouble = false;
+                arrive(shard, &listening, accepted.fd);
+            }
+            Either::Right(Err(error)) => {
+                shard.process.counters[shard.index].accept_errors.add(1);
+                if !std::mem::replace(&mut in_trouble, true) {
+                    let error = error.raw_os_error().unwrap_or(0);
+                    shard.report(Report::AcceptTrouble { shard: shard.index, error }).await;
+                }
+            }
+        }
+    }
+    // What was connected before the close is served: the kernel would reset it.
+    drop(listener);
+    if let Ok(spare) = spare {
+        while let Ok(connection) = accept_now(&spare) {
+            arrive(shard, &listening, connection);
+        }
+    }
+    if !listening.held.borrow().is_empty() {
+        shard.closed_listeners.borrow_mut().push(listening);
+    }
+}
+
+fn accept_now(listener: &OwnedFd) -> io::Result<OwnedFd> {
+    let (connection, _) = socket2::SockRef::from(listener).accept()?;
+    connection.set_nonblocking(true)?;
+    Ok(connection.into())
+}
+
+/// A connection was accepted: admit it, or hold it and pause.
+fn arrive(shard: &'static Shard, listening: &Rc<Listening>, connection: OwnedFd) {
+    let place = listening.place.borrow().clone();
+    let arrival = Arrival { road: place.road, frontend: place.frontend, bind: place.bind, connection, accepted_us: ring::now_us() };
+    shard.process.counters[shard.index].connections.add(1);
+    arrival.road.generation.frontend(arrival.frontend).counters[shard.index].connections.add(1);
+    let entered = if listening.held.borrow().is_empty() { enter(shard, &arrival) } else { Err(Obstacle::Full) };
+    match entered {
+        Ok(()) => admit(shard, arrival),
+        Err(_) => {
+            listening.held.borrow_mut().push_back(arrival);
+            shard.process.parked[shard.index].store(true, Ordering::SeqCst);
+            listening.changed.raise();
+            // Somebody may have left between the refusal and the flag.
+            shard.gate_opened.raise();
+        }
+    }
+}
+
+/// Passes all gates or none.
+fn enter(shard: &Shard, arrival: &Arrival) -> Result<(), Obstacle> {
+    let generation = &arrival.road.generation;
+    let (frontend, bind) = (generation.frontend(arrival.frontend), generation.bind(arrival.frontend, arrival.bind));
+    let rate = arrival.road.frontend(arrival.frontend).rate_limit_sessions;
+    if rate != 0 && frontend.session_rate.remaining(ring::now_ms(), rate) == 0 {
+        return Err(Obstacle::Rate);
+    }
+    if !shard.process.sessions.enter() {
+        return Err(Obstacle::Full);
+    }
+    if !frontend.sessions.enter() {
+        shard.process.sessions.leave();
+        return Err(Obstacle::Full);
+    }
+    if !bind.sessions.enter() {
+        frontend.sessions.leave();
+        shard.process.sessions.leave();
+        return Err(Obstacle::Full);
+    }
+    frontend.session_rate.add(ring::now_ms(), 1);
+    shard.process.session_rate.add(ring::now_ms(), 1);
+    Ok(())
+}
+
+/// Leaves the gates that `enter` passed and tells the shards that wait for them.
+pub(crate) fn leave(shard: &Shard, generation: &Arc<Generation>, frontend: FrontendId, bind: BindId) {
+    let was_full =
+        [generation.bind(frontend, bind).sessions.leave(), generation.frontend(frontend).sessions.leave(), shard.process.sessions.leave()];
+    std::sync::atomic::fence(Ordering::SeqCst);
+    if !was_full.contains(&true) {
+        return;
+    }
+    for (index, parked) in shard.process.parked.iter().enumerate() {
+        match parked.load(Ordering::SeqCst) {
+            true if index == shard.index => shard.gate_opened.raise(),
+            true => shard.ports[index].ring(),
+            false => {}
+        }
+    }
+}
+
+/// Serves an admitted connection here, or on a shard that has noticeably less to do.
+fn admit(shard: &'static Shard, arrival: Arrival) {
+    let (lightest, load) = shard.process.lightest();
+    let lead = shard.load().saturating_sub(load);
+    if lightest == shard.index || lead <= HANDOVER_LEAD + load / 8 {
+        return session::start(shard, arrival);
+    }
+    let handover = Handover {
+        generation: arrival.road.generation.clone(),
+        frontend: arrival.frontend,
+        bind: arrival.bind,
+        socket: arrival.connection,
+        accepted_us: arrival.accepted_us,
+    };
+    match shard.ports[lightest].send(Mail::Handover(handover)) {
+        Ok(()) => shard.process.counters[shard.index].handed_over.add(1),
+        // Its mailbox is full: it is not as idle as it looked.
+        Err(mail) => {
+            if let Mail::Handover(handover) = *mail {
+                session::start(
+                    shard,
+                    Arrival {
+                        road: arrival.road,
+                        frontend: arrival.frontend,
+                        bind: arrival.bind,
+                        connection: handover.socket,
+                        accepted_us: arrival.accepted_us,
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// Serves a connection that another shard accepted and admitted.
+pub(crate) fn take_over(shard: &'static Shard, handover: Handover) {
+    let current = shard.road.borrow().clone();
+    let road = match current {
+        Some(road) if Arc::ptr_eq(&road.generation, &handover.generation) => road,
+        _ => Rc::new(Road::new(handover.generation, shard.index)),
+    };
+    let Handover { frontend, bind, socket, accepted_us, .. } = handover;
+    session::start(shard, Arrival { road, frontend, bind, connection: socket, accepted_us });
+}
+
+/// Admits held connections when a gate has opened, for the life of the shard.
+pub(crate) async fn reopen_gates(shard: &'static Shard) {
+    let mut rate_limited = false;
+    loop {
+        if rate_limited {
+            race(shard.gate_opened.taken(), ring::sleep_ms(RATE_RETRY_MS)).await;
+        } else {
+            shard.gate_opened.taken().await;
+        }
+        let listeners: Vec<_> = shard.listeners.borrow().values().chain(shard.closed_listeners.borrow().iter()).cloned().collect();
+        rate_limited = false;
+        let mut holding = false;
+        for listening in listeners {
+            match admit_held(shard, &listening) {
+                Ok(()) => {}
+                Err(obstacle) => {
+                    holding = true;
+                    rate_limited |= matches!(obstacle, Obstacle::Rate);
+                }
+            }
+        }
+        shard.closed_listeners.borrow_mut().retain(|listening| !listening.held.borrow().is_empty());
+        shard.process.parked[shard.index].store(holding, Ordering::SeqCst);
+    }
+}
+
+fn admit_held(shard: &'static Shard, listening: &Rc<Listening>) -> Result<(), Obstacle> {
+    let mut admitted = false;
+    loop {
+        let next = listening.held.borrow_mut().pop_front();
+        let Some(arrival) = next else { break };
+        if let Err(obstacle) = enter(shard, &arrival) {
+            listening.held.borrow_mut().push_front(arrival);
+            return Err(obstacle);
+        }
+        admitted = true;
+        admit(shard, arrival);
+    }
+    if admitted {
+        listening.changed.raise();
+    }
+    Ok(())
+}

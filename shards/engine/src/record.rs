@@ -1,0 +1,224 @@
+//! Record stage: counters and the log line of a session.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use ringmain_model::log_format::LogFormat;
+use ringmain_policy::log::{Line, Moment, render_accept, verdict};
+use ringmain_policy::record::{Cause, Connections, Marks, Peer, Phase, Record, Termination, Timers};
+
+use crate::live::{BackendCounters, FrontendCounters, ServerCounters};
+use crate::ring::{self, Sock};
+use crate::session::Session;
+use crate::socket;
+
+thread_local! {
+    /// Lines are put together here; it grows to the longest line once.
+    static LINE: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+/// Facts for the line that must be asked for while the sockets are open.
+#[derive(Default)]
+pub(crate) struct Addresses {
+    pub local: Cell<Option<Peer>>,
+    pub server: Cell<Option<Peer>>,
+    pub source: Cell<Option<Peer>>,
+}
+
+/// Now, microseconds since 1970, on the ring's cached clock.
+pub(crate) fn wall_us() -> u64 {
+    u64::try_from(ring::wall_since_epoch().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The "Connect from" line of frontends without a log format, and addresses that later lines need.
+pub(crate) fn at_accept(session: &Session) {
+    let run = session.road.run(session.frontend);
+    if run.needs_local_address {
+        session.addresses.local.set(session.client.local().ok().map(|address| socket::peer(&address)));
+    }
+    if run.moment != Some(Moment::Accept) {
+        return;
+    }
+    let (client, local) = (session.client_address.unwrap_or(Peer::Unix), session.addresses.local.get().unwrap_or(Peer::Unix));
+    let config = session.frontend_config();
+    let channel = &session.road.generation.log_channels[session.frontend.index()];
+    LINE.with_borrow_mut(|(line, _)| {
+        line.clear();
+        render_accept(client, local, session.road.bind_id(session.frontend, session.bind), &config.name, channel.longest_line(), line);
+        let written_us = wall_us();
+        push(session, Line { channel, level: ringmain_model::Level::Info, written_us, text: line, structured_data: &[] });
+    });
+}
+
+/// The early line of `option logasap`, and the address that only the connected socket knows.
+pub(crate) fn at_connect(session: &Session, server: &Sock) {
+    let run = session.road.run(session.frontend);
+    if run.needs_source_address {
+        session.addresses.source.set(socket::local_of(&server.fd()).ok());
+    }
+    if run.needs_server_address {
+        session.addresses.server.set(socket::peer_of(&server.fd()).ok());
+    }
+    if run.moment == Some(Moment::Connect) {
+        session.assigned.logged.set(true);
+        write_line(session, Termination::NORMAL, false);
+    }
+}
+
+/// Counts the session and writes its line.
+pub(crate) fn at_end(session: &Session, termination: Termination) {
+    flush(session);
+    count_end(session, termination);
+    let moment = session.road.run(session.frontend).moment;
+    if matches!(moment, Some(Moment::End | Moment::Connect)) && !session.assigned.logged.get() {
+        write_line(session, termination, true);
+    }
+}
+
+/// Moves what the session has forwarded since the last time into the counters of its frontend, backend and server.
+pub(crate) fn flush(session: &Session) {
+    let (bytes_in, bytes_out) = (session.up.bytes.get(), session.down.bytes.get());
+    let more_in = bytes_in - session.flushed_in.replace(bytes_in);
+    let more_out = bytes_out - session.flushed_out.replace(bytes_out);
+    if more_in == 0 && more_out == 0 {
+        return;
+    }
+    let (shard, generation) = (session.shard.index, &session.road.generation);
+    session.shard.process.counters[shard].bytes.add(more_in + more_out);
+    for counters in
+        [&generation.frontend(session.frontend).counters[shard], &generation.bind(session.frontend, session.bind).counters[shard]]
+    {
+        counters.bytes_in.add(more_in);
+        counters.bytes_out.add(more_out);
+    }
+    let Some(backend) = session.assigned.backend.get() else { return };
+    let counters = &generation.backend(backend).counters[shard];
+    counters.bytes_in.add(more_in);
+    counters.bytes_out.add(more_out);
+    if let Some(server) = &*session.assigned.server.borrow() {
+        server.counters[shard].bytes_in.add(more_in);
+        server.counters[shard].bytes_out.add(more_out);
+    }
+}
+
+fn count_end(session: &Session, termination: Termination) {
+    let (shard, generation) = (session.shard.index, &session.road.generation);
+    let frontend: &FrontendCounters = &generation.frontend(session.frontend).counters[shard];
+    let Some(backend) = session.assigned.backend.get() else {
+        if termination.cause == Cause::ClientAbort {
+            frontend.request_errors.add(1);
+        }
+        return;
+    };
+    let backend: &BackendCounters = &generation.backend(backend).counters[shard];
+    let server = session.assigned.server.borrow();
+    let server: Option<&ServerCounters> = server.as_ref().map(|server| &*server.counters[shard]);
+    let timers = timers(session);
+    for (milliseconds, of_backend, of_server) in [
+        (timers.queue_ms, &backend.queue_time_ms, server.map(|server| &server.queue_time_ms)),
+        (timers.connect_ms, &backend.connect_time_ms, server.map(|server| &server.connect_time_ms)),
+        (timers.total_ms, &backend.total_time_ms, server.map(|server| &server.total_time_ms)),
+    ] {
+        let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
+        of_backend.add(milliseconds);
+        if let Some(counter) = of_server {
+            counter.add(milliseconds);
+        }
+    }
+    if termination.phase == Phase::Connect && session.assigned.server.borrow().is_none() {
+        backend.connect_errors.add(1);
+    }
+    let aborts = match (termination.cause, termination.phase) {
+        (Cause::ClientAbort, _) => Some((&backend.client_aborts, server.map(|server| &server.client_aborts))),
+        (Cause::ServerAbort, Phase::Data) => Some((&backend.server_aborts, server.map(|server| &server.server_aborts))),
+        _ => None,
+    };
+    if let Some((of_backend, of_server)) = aborts {
+        of_backend.add(1);
+        if let Some(counter) = of_server {
+            counter.add(1);
+        }
+    }
+}
+
+fn timers(session: &Session) -> Timers {
+    let assigned = &session.assigned;
+    let mark = |value: u64| (value != 0).then_some(value);
+    Timers::between(&Marks {
+        accepted_us: session.accepted_us,
+        ready_us: session.accepted_us,
+        assigned_us: mark(assigned.assigned_us.get()),
+        queued: assigned.queued.get(),
+        connected_us: mark(assigned.connected_us.get()),
+        ended_us: ring::now_us(),
+    })
+}
+
+fn write_line(session: &Session, termination: Termination, ended: bool) {
+    let (generation, config) = (&session.road.generation, session.frontend_config());
+    let channel = &generation.log_channels[session.frontend.index()];
+    let assigned = &session.assigned;
+    let server = assigned.server.borrow();
+    let backend = assigned.backend.get().map(|id| (&session.road.model().backend(id).name, generation.backend(id)));
+    let counters = &generation.frontend(session.frontend).counters[session.shard.index];
+    let record = Record {
+        accepted_us: session.accepted_wall_us,
+        client: session.client_address.unwrap_or(Peer::Unix),
+        local: session.addresses.local.get().unwrap_or(Peer::Unix),
+        bind_id: session.road.bind_id(session.frontend, session.bind),
+        frontend: &config.name,
+        tls: None,
+        backend: backend.as_ref().map_or(&config.name, |(name, _)| name),
+        server: server.as_ref().map(|server| &*server.name),
+        server_address: session.addresses.server.get(),
+        source_address: session.addresses.source.get(),
+        timers: timers(session),
+        bytes_to_client: session.down.bytes.get(),
+        bytes_from_client: session.up.bytes.get(),
+        termination,
+        connections: Connections {
+            process: session.shard.process.sessions.inside(),
+            frontend: generation.frontend(session.frontend).sessions.inside(),
+            backend: backend.as_ref().map_or(0, |(_, live)| live.sessions.inside()),
+            server: server.as_ref().map_or(0, |server| server.active.load(std::sync::atomic::Ordering::Relaxed)),
+        },
+        retries: assigned.retries.get(),
+        redispatched: assigned.redispatched.get(),
+        server_queue: assigned.server_queue.get(),
+        backend_queue: assigned.backend_queue.get(),
+        session_number: session.number,
+        log_number: counters.log_lines.get() as u32,
+        early: config.options.logasap,
+    };
+    let Some(level) = verdict(&config.options, &record, ended).filter(|&level| channel.wants(level)) else { return };
+    counters.log_lines.add(1);
+    let format = choose_format(session, &record);
+    LINE.with_borrow_mut(|(line, structured)| {
+        line.clear();
+        structured.clear();
+        let mut renderer = session.shard.renderer.borrow_mut();
+        let limit = channel.longest_line();
+        if let Some(format) = format {
+            renderer.render(format, &record, limit, line);
+        }
+        if let Some(format) = &config.log.structured_data {
+            renderer.render(format, &record, limit, structured);
+        }
+        drop(renderer);
+        push(session, Line { channel, level, written_us: wall_us(), text: line, structured_data: structured });
+    });
+}
+
+/// `error-log-format` is for the sessions that `option log-separate-errors` is about.
+fn choose_format<'a>(session: &'a Session, record: &Record<'_>) -> Option<&'a Arc<LogFormat>> {
+    let log = &session.frontend_config().log;
+    let cause = record.termination.cause;
+    let failed = record.redispatched || cause.is_error() || (cause == Cause::None && record.retries > 0);
+    log.error_format.as_ref().filter(|_| failed).or(log.format.as_ref())
+}
+
+fn push(session: &Session, line: Line<'_>) {
+    if !session.shard.log.borrow_mut().push(line) {
+        session.shard.process.counters[session.shard.index].dropped_logs.add(1);
+    }
+}

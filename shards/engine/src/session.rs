@@ -1,0 +1,203 @@
+//! The road of a connection, top to bottom: accept -> route -> balance -> connect -> forward -> record.
+//!
+//! `listen` admits a connection and calls `start`; everything that happens to it afterwards is in `serve`, stage by stage. A session is one
+//! task; its facts are in `Session`, which the shard's table also holds so that sessions can be ended by order.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringmain_model::{BackendId, BindId, Endpoint, Frontend, FrontendId};
+use ringmain_policy::record::{Cause, Peer, Phase, Termination};
+
+use crate::forward::Meter;
+use crate::live::{BackendLive, FrontendLive, ServerLive, Slot};
+use crate::record::Addresses;
+use crate::ring::{self, S, Sock, Timer};
+use crate::road::{Pin, Road};
+use crate::shard::{Arrival, Shard};
+use crate::signal::Signal;
+use crate::{assign, exchange, listen, record, socket};
+
+/// An order to end a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    pub cause: Cause,
+}
+
+impl Ending {
+    pub fn new(cause: Cause) -> Self {
+        Self { cause }
+    }
+
+    pub fn termination(self) -> Termination {
+        Termination { cause: self.cause, phase: Phase::Done }
+    }
+}
+
+/// The facts of one session.
+pub(crate) struct Session {
+    pub shard: &'static Shard,
+    pub road: Pin,
+    pub frontend: FrontendId,
+    pub bind: BindId,
+    pub client: S,
+    pub client_address: Option<Peer>,
+    pub accepted_us: u64,
+    pub accepted_wall_us: u64,
+    pub number: u32,
+    key: Cell<u32>,
+    ending: Cell<Option<Ending>>,
+    pub ended: Signal,
+    pub timer: Timer,
+    /// From the client to the server.
+    pub up: Rc<Meter>,
+    /// From the server to the client.
+    pub down: Rc<Meter>,
+    /// Bytes already in the counters.
+    pub flushed_in: Cell<u64>,
+    /// Bytes already in the counters.
+    pub flushed_out: Cell<u64>,
+    pub addresses: Addresses,
+    pub assigned: Assigned,
+}
+
+/// What became of the search for a server.
+#[derive(Default)]
+pub(crate) struct Assigned {
+    /// Set while the session counts in its backend.
+    pub backend: Cell<Option<BackendId>>,
+    /// The last server tried is a backup.
+    pub server_is_backup: Cell<bool>,
+    /// The last server tried; outlives the slot, for counters and the log line.
+    pub server: RefCell<Option<Arc<ServerLive>>>,
+    /// The slot held there.
+    pub slot: RefCell<Option<Slot>>,
+    pub retries: Cell<u32>,
+    pub redispatched: Cell<bool>,
+    pub queued: Cell<bool>,
+    pub server_queue: Cell<u32>,
+    pub backend_queue: Cell<u32>,
+    pub assigned_us: Cell<u64>,
+    pub connected_us: Cell<u64>,
+    pub logged: Cell<bool>,
+}
+
+/// Starts a session for an admitted connection.
+pub(crate) fn start(shard: &'static Shard, arrival: Arrival) {
+    ring::spawn(serve(shard, arrival));
+}
+
+fn serve(shard: &'static Shard, arrival: Arrival) -> impl Future<Output = ()> {
+    async move {
+        let Some((session, client)) = Session::open(shard, arrival) else { return };
+        let termination = match Box::pin(assign::reach(&session)).await {
+            Ok(server) => exchange::run(&session, client, server).await,
+            Err(termination) => {
+                drop(client);
+                termination
+            }
+        };
+        session.close(termination);
+    }
+}
+
+impl Session {
+    /// Adopts the connection and enters it in the shard's table. `None` when the connection is already dead.
+    fn open(shard: &'static Shard, arrival: Arrival) -> Option<(Rc<Self>, Sock)> {
+        let Arrival { road, frontend, bind, connection, accepted_us } = arrival;
+        shard.change_load(1);
+        let prepared = Self::prepare(&road, frontend, bind, &connection);
+        let Ok(client_address) = prepared else {
+            // The client has reset the connection before anybody looked at it.
+            shard.change_load(-1);
+            listen::leave(shard, &road.generation, frontend, bind);
+            return None;
+        };
+        let client = Sock::adopt_nonblocking(connection);
+        let session = Rc::new(Self {
+            shard,
+            road: Pin::new(&road),
+            frontend,
+            bind,
+            client: client.handle(),
+            client_address,
+            accepted_us,
+            accepted_wall_us: record::wall_us().saturating_sub(ring::now_us().saturating_sub(accepted_us)),
+            number: shard.process.next_session.fetch_add(1, std::sync::atomic::Ordering::Relaxed) as u32,
+            key: Cell::new(0),
+            ending: Cell::new(None),
+            ended: Signal::default(),
+            timer: Timer::new(),
+            up: Rc::default(),
+            down: Rc::default(),
+            flushed_in: Cell::new(0),
+            flushed_out: Cell::new(0),
+            addresses: Addresses::default(),
+            assigned: Assigned::default(),
+        });
+        let key = shard.sessions.borrow_mut().insert(session.clone());
+        session.key.set(key as u32);
+        road.generation.frontend(frontend).counters[shard.index].sessions.add(1);
+        road.generation.bind(frontend, bind).counters[shard.index].sessions.add(1);
+        record::at_accept(&session);
+        Some((session, client))
+    }
+
+    fn prepare(road: &Rc<Road>, frontend: FrontendId, bind: BindId, connection: &std::os::fd::OwnedFd) -> std::io::Result<Option<Peer>> {
+        let options = road.frontend(frontend).options;
+        let endpoint = road.frontend(frontend).binds.get(bind.index()).map(|bind| &bind.endpoint);
+        let inet = !matches!(endpoint, Some(Endpoint::Unix(_) | Endpoint::Abstract(_)));
+        socket::prepare_client(connection, options.client_tcp_keepalive, &road.model().global.tuning, inet)?;
+        road.run(frontend).needs_client_address.then(|| socket::peer_of(connection)).transpose()
+    }
+
+    /// The end: free what is held, count, write the line, leave the gates. The sockets are closed already. The slot goes first, so that
+    /// the line shows the counts without this session, as HAProxy's does.
+    fn close(&self, termination: Termination) {
+        drop(self.assigned.slot.take());
+        if let Some(backend) = self.assigned.backend.get() {
+            self.road.generation.backend(backend).sessions.leave();
+        }
+        record::at_end(self, termination);
+        self.shard.sessions.borrow_mut().try_remove(self.key.get() as usize);
+        self.shard.change_load(-1);
+        listen::leave(self.shard, &self.road.generation, self.frontend, self.bind);
+    }
+
+    /// Orders the session to end; it does so at its next turn.
+    pub fn end(&self, ending: Ending) {
+        self.ending.set(Some(ending));
+        self.ended.raise();
+    }
+
+    /// The order to end, if one was given.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending.get()
+    }
+
+    pub fn frontend_config(&self) -> &Frontend {
+        self.road.frontend(self.frontend)
+    }
+
+    /// The number of the generation that the session is pinned to.
+    pub fn generation(&self) -> u64 {
+        self.road.generation.number
+    }
+
+    /// Whether it holds a slot of this server.
+    pub fn is_on(&self, server: &Arc<ServerLive>) -> bool {
+        self.assigned.slot.borrow().as_ref().is_some_and(|slot| Arc::ptr_eq(slot.server(), server))
+    }
+
+    /// Whether it came in through this frontend.
+    pub fn came_through(&self, frontend: &Arc<FrontendLive>) -> bool {
+        Arc::ptr_eq(self.road.generation.frontend(self.frontend), frontend)
+    }
+
+    /// Whether it is served by a backup server of this backend.
+    pub fn is_on_backup_of(&self, backend: &Arc<BackendLive>) -> bool {
+        let here = self.assigned.backend.get().is_some_and(|id| Arc::ptr_eq(self.road.generation.backend(id), backend));
+        here && self.assigned.server_is_backup.get()
+    }
+}
