@@ -29,6 +29,8 @@ pub enum Command {
     Load(LoadCommand),
     /// Run a proxy in front of three demo servers, drive it for a few seconds and say whether all went well.
     Demo(DemoArguments),
+    /// Measure Ringmain, HAProxy and nginx side by side.
+    Versus(VersusArguments),
 }
 
 /// What kind of load.
@@ -132,6 +134,44 @@ pub struct DemoArguments {
     /// How long to drive it.
     #[arg(long, default_value = "5s", value_parser = parse_duration)]
     pub duration: Duration,
+}
+
+/// `ringbench versus`.
+#[derive(Debug, Args)]
+pub struct VersusArguments {
+    /// Ringmain's binary; left out of the comparison when there is none.
+    #[arg(long, value_name = "PATH", default_value = "target/release/ringmain")]
+    pub ringmain: PathBuf,
+    /// Folder with the proxies' configuration templates.
+    #[arg(long, value_name = "DIRECTORY", default_value = "benches/versus")]
+    pub templates: PathBuf,
+    /// Folder for results.
+    #[arg(long, value_name = "DIRECTORY", default_value = "target/versus")]
+    pub output: PathBuf,
+    /// Fewer and shorter runs: under three minutes in all.
+    #[arg(long)]
+    pub quick: bool,
+    /// Runs of each proxy and workload (default 8, quick 3).
+    #[arg(long)]
+    pub rounds: Option<usize>,
+    /// Measured time of one run (default 2s, quick 1s).
+    #[arg(long, value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Only these workloads, such as pp:64,bulk:1 (default: all).
+    #[arg(long, value_delimiter = ',')]
+    pub workloads: Vec<String>,
+    /// Idle connections for the memory figure (default 5000, quick 2000; 0 leaves it out).
+    #[arg(long)]
+    pub idle: Option<usize>,
+    /// Seed of the order of runs.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Core of the proxies.
+    #[arg(long, value_name = "CPU", default_value_t = 0)]
+    pub proxy_cpu: usize,
+    /// Core of generator and servers (default: the last).
+    #[arg(long, value_name = "CPU")]
+    pub load_cpu: Option<usize>,
 }
 
 impl LoadArguments {

@@ -64,6 +64,21 @@ pub fn process_time(pid: u32) -> io::Result<CpuTime> {
     Ok(total)
 }
 
+/// A process and its descendants, parents first. What cannot be read is left out.
+pub fn process_tree(pid: u32) -> Vec<u32> {
+    let mut tree = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = tree.get(next) {
+        next += 1;
+        let Ok(tasks) = fs::read_dir(format!("/proc/{parent}/task")) else { continue };
+        for task in tasks.flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            tree.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+    }
+    tree
+}
+
 /// Resident memory of a process in bytes; exact (`smaps_rollup`), not the batched counter of `status`.
 ///
 /// # Errors

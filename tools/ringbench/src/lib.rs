@@ -16,3 +16,4 @@ pub mod proxy;
 pub mod report;
 pub mod server;
 pub mod units;
+pub mod versus;

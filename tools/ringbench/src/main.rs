@@ -8,7 +8,7 @@ use ringbench::load::{self, Outcome, Plan};
 use ringbench::progress::Progress;
 use ringbench::protocol::ServerName;
 use ringbench::server::{Server, ServerOptions};
-use ringbench::{cpu, demo, report};
+use ringbench::{cpu, demo, report, versus};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => run_servers(serve),
         Command::Load(LoadCommand::Tcp(load)) => run_load(load),
         Command::Demo(demo) => demo::run(demo).map(|problems| tell(&problems)),
+        Command::Versus(versus) => versus::run(versus),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
