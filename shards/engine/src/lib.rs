@@ -2,6 +2,22 @@
 //!
 //! The only crate that names glommio and io-uring. The control plane starts shards with `shard::start`, talks to them through
 //! `mailbox::Port` and hears from them through `mailbox::ControlPort`; what both see is in `live`.
+
+mod assign;
+mod check;
+mod connect;
+mod exchange;
 pub mod forward;
+mod listen;
+pub mod live;
+pub mod mailbox;
+mod random;
+mod record;
 pub mod ring;
+mod road;
+mod session;
+pub mod shard;
+mod signal;
+pub mod socket;
 pub mod splice;
+mod watch;
