@@ -14,6 +14,8 @@ const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc
 /// Variables that HAProxy has only in HTTP mode.
 const HTTP_ONLY: &[&str] = &["CC", "CS", "HM", "HP", "HPO", "HQ", "HU", "HV", "Ta", "Ti", "Tq", "TR", "Tr", "r", "tr", "trg", "trl"];
 
+const PERCENT: &str = "write '%%' for a percent sign";
+
 /// The format that `option tcplog` stands for.
 pub fn tcp() -> LogFormat {
     let word = Word { text: TCP.to_owned(), span: NOWHERE };
@@ -81,22 +83,24 @@ impl<'a> Parser<'a> {
         let start = self.position;
         self.position += 1;
         match self.rest().chars().next() {
-            None => self.error(start, "the format ends after '%'").help("write '%%' for a percent sign"),
             Some('%') => {
                 self.position += 1;
-                return self.literal("%");
+                self.literal("%");
             }
-            Some('{') => return self.arguments(start),
-            Some('[') => return self.expression(start),
-            Some(first) if first.is_ascii_alphabetic() => return self.variable(start, self.defaults),
+            Some('{') => self.arguments(start),
+            Some('[') => self.expression(start),
+            Some(first) if first.is_ascii_alphabetic() => self.variable(start, self.defaults),
+            None => {
+                self.error(start, "the format ends after '%'").help(PERCENT);
+            }
             Some(first) if first.is_ascii_digit() || first.is_ascii_whitespace() => {
-                self.error(start, "'%' without a variable's name").help("write '%%' for a percent sign")
+                self.error(start, "'%' without a variable's name").help(PERCENT);
             }
             Some(_) => {
                 let span = self.span(start, self.position);
-                self.diagnostics.warning(span, "this '%' is left out of the line").help("write '%%' for a percent sign")
+                self.diagnostics.warning(span, "this '%' is left out of the line").help(PERCENT);
             }
-        };
+        }
     }
 
     /// Reads `{...}` and the variable behind it.

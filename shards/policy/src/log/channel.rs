@@ -29,15 +29,16 @@ pub struct ChannelTarget {
 }
 
 impl LogChannel {
-    /// The channel of a proxy. `program` is the tag when neither the proxy nor the global section has one.
-    pub fn new(settings: &LogSettings, global: &Global, program: &Arc<str>) -> Self {
-        let tag = settings.tag.clone().or_else(|| global.log_tag.clone()).unwrap_or_else(|| program.clone());
-        Self::with_targets(&settings.targets, tag, global.log_hostname.clone())
+    /// The channel of a proxy with these settings. `tag` and `hostname` are the global section's `log-tag` and `log-send-hostname`; `program`
+    /// is the tag where neither section has one.
+    pub fn new(settings: &LogSettings, tag: Option<&Arc<str>>, hostname: Option<&Arc<str>>, program: &str) -> Self {
+        let tag = settings.tag.as_ref().or(tag).cloned().unwrap_or_else(|| program.into());
+        Self::with_targets(&settings.targets, tag, hostname.cloned())
     }
 
     /// The channel of the process itself: the global targets.
-    pub fn global(global: &Global, program: &Arc<str>) -> Self {
-        let tag = global.log_tag.clone().unwrap_or_else(|| program.clone());
+    pub fn global(global: &Global, program: &str) -> Self {
+        let tag = global.log_tag.clone().unwrap_or_else(|| program.into());
         Self::with_targets(&global.log_targets, tag, global.log_hostname.clone())
     }
 
