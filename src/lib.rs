@@ -1,3 +1,4 @@
 //! Ringmain's control plane: configuration, control loop, runtime socket, logs. May block; never on the data path.
 
 pub mod config;
+pub mod log;
