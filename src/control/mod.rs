@@ -3,8 +3,18 @@
 //! It may block for short moments and is never on the data path. It is the single writer of all server state (`fleet`) and of facts about
 //! the process (`state`); shards learn of changes through snapshots and mail.
 
+mod checks;
+mod console;
+mod daemon;
 pub mod fleet;
+pub mod limits;
+mod listen;
+mod notify;
+mod privileges;
+mod registry;
+mod signals;
 pub mod state;
+mod timers;
 
 pub use fleet::Fleet;
 pub use state::ControlState;

@@ -35,6 +35,11 @@ enum Why {
 }
 
 impl Fleet {
+    /// A probe was sent.
+    pub fn probe_started(&mut self, id: ServerId) {
+        self.servers[id.index()].check.in_progress = true;
+    }
+
     /// A check has ended. Ignored when the server's checks were switched off meanwhile.
     pub fn probe_ended(&mut self, id: ServerId, result: ProbeResult) {
         let Some(check) = self.model().server(id).check else { return };

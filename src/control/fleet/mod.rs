@@ -5,20 +5,24 @@
 //! the loop carries out at the end of its turn. Time is an argument, given once per turn with `set_now`.
 
 mod admin;
+mod adopt;
 mod command;
 mod health;
 mod message;
 mod publish;
 mod server;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ringmain_engine::live::{BackendLive, Generation, ServerLive};
 use ringmain_model::{BackendId, FrontendId, Level, Model, ServerId};
 
 pub use admin::WantedState;
+pub(crate) use adopt::needs_restart;
 pub(crate) use command::parse_limit;
 pub use health::{ProbeResult, WantedHealth};
+pub use ringmain_policy::balance::FULL_THROTTLE as WEIGHT_SCALE;
 pub use server::{Admin, CheckResult, CheckState, CheckStatus, Operational, ServerState};
 
 /// Something that the control loop has to do on behalf of the fleet.
@@ -118,6 +122,9 @@ pub struct Fleet {
     servers: Vec<ServerState>,
     backends: Vec<BackendState>,
     frontends: Vec<FrontendState>,
+    /// Where the server with a key is now.
+    places: HashMap<u64, ServerId>,
+    next_key: u64,
     effects: Vec<Effect>,
     now_ms: u64,
 }
@@ -126,10 +133,14 @@ impl Fleet {
     /// The fleet of the first generation. Publishes the first snapshot of each backend.
     pub fn new(generation: Arc<Generation>, now_ms: u64) -> Self {
         let model = generation.model.clone();
-        let servers = model.servers.iter().map(|server| ServerState::new(server, now_ms)).collect();
+        let servers: Vec<_> =
+            model.servers.iter().enumerate().map(|(index, server)| ServerState::new(server, index as u64, now_ms)).collect();
+        let places = (0..servers.len()).map(|index| (index as u64, ServerId::new(index))).collect();
+        let next_key = servers.len() as u64;
         let backends = vec![BackendState { last_change_ms: now_ms, ..BackendState::default() }; model.backends.len()];
         let frontends = model.frontends.iter().map(|frontend| FrontendState::new(frontend, now_ms)).collect();
-        let mut fleet = Self { generation, servers, backends, frontends, effects: Vec::new(), now_ms };
+        let effects = Vec::new();
+        let mut fleet = Self { generation, servers, backends, frontends, places, next_key, effects, now_ms };
         fleet.settle_all();
         fleet
     }
@@ -147,6 +158,16 @@ impl Fleet {
     /// State of a server.
     pub fn server(&self, id: ServerId) -> &ServerState {
         &self.servers[id.index()]
+    }
+
+    /// The server whose state has this key, wherever it stands in the current model.
+    pub fn server_by_key(&self, key: u64) -> Option<ServerId> {
+        self.places.get(&key).copied()
+    }
+
+    /// All servers with their ids.
+    pub fn servers(&self) -> impl Iterator<Item = (ServerId, &ServerState)> {
+        self.servers.iter().enumerate().map(|(index, state)| (ServerId::new(index), state))
     }
 
     /// State of a backend.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ringmain_engine::live::{Generation, Snapshot, SnapshotServer};
-use ringmain_model::{BackendId, Level, ServerId};
+use ringmain_model::{BackendId, Level, Model, ServerId};
 use ringmain_policy::balance::{Picker, ServerView};
 
 use super::{Effect, Fleet, Operational, Proxy, ServerState};
@@ -78,9 +78,10 @@ impl Fleet {
     fn publish(&self, id: BackendId) {
         let live = self.generation.backend(id);
         let previous = live.snapshot();
-        let picker = build_picker(&self.generation, id, &self.servers);
+        let picker = build_picker(self.model(), id, &self.servers);
         let picker = picker.continue_from(&previous.picker, live.ticket.load(Ordering::Relaxed));
-        let snapshot = build_snapshot(&self.generation, id, &self.servers, picker);
+        let active = self.backends[id.index()].active_servers;
+        let snapshot = build_snapshot(&self.generation, id, &self.servers, picker, active);
         live.publish(Arc::new(snapshot), self.model().backend(id).fullconn);
     }
 
@@ -130,12 +131,7 @@ impl Fleet {
 }
 
 /// The balancer over a backend's servers in the given states.
-pub(crate) fn build_picker(generation: &Generation, id: BackendId, states: &[ServerState]) -> Picker {
-    build_picker_of(&generation.model, id, states)
-}
-
-/// The same before a generation exists.
-pub(crate) fn build_picker_of(model: &ringmain_model::Model, id: BackendId, states: &[ServerState]) -> Picker {
+fn build_picker(model: &Model, id: BackendId, states: &[ServerState]) -> Picker {
     let views: Vec<ServerView> = model
         .servers_of(id)
         .map(|(server, configured)| {
@@ -153,7 +149,7 @@ pub(crate) fn build_picker_of(model: &ringmain_model::Model, id: BackendId, stat
     Picker::build(model.backend(id), &views)
 }
 
-fn build_snapshot(generation: &Generation, id: BackendId, states: &[ServerState], picker: Picker) -> Snapshot {
+fn build_snapshot(generation: &Generation, id: BackendId, states: &[ServerState], picker: Picker, active_servers: u32) -> Snapshot {
     let servers = generation.model.servers_of(id).map(|(server, configured)| {
         let state = &states[server.index()];
         SnapshotServer {
@@ -166,5 +162,5 @@ fn build_snapshot(generation: &Generation, id: BackendId, states: &[ServerState]
             maxqueue: configured.maxqueue,
         }
     });
-    Snapshot { generation: generation.number, model: generation.model.clone(), picker, servers: servers.collect() }
+    Snapshot { generation: generation.number, model: generation.model.clone(), picker, servers: servers.collect(), active_servers }
 }

@@ -187,6 +187,8 @@ impl CheckState {
 /// Everything the control thread knows about one server beyond the model and the counters of the shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerState {
+    /// Number of this server for the life of the process, whatever its place in the model.
+    pub key: u64,
     /// Maintenance and drain flags.
     pub admin: Admin,
     /// Service state.
@@ -215,7 +217,7 @@ pub struct ServerState {
 
 impl ServerState {
     /// A server at the start of the process, or new in a reload: UP until a check says otherwise, one failed check takes it down.
-    pub fn new(server: &Server, now_ms: u64) -> Self {
+    pub fn new(server: &Server, key: u64, now_ms: u64) -> Self {
         let unresolved = server.address.host == ServerHost::Unresolved;
         let mut admin = Admin::default();
         if server.disabled {
@@ -233,6 +235,7 @@ impl ServerState {
             ..CheckState::default()
         };
         Self {
+            key,
             admin,
             operational: if down { Operational::Stopped } else { Operational::Running },
             user_weight: server.weight,

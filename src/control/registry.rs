@@ -1,0 +1,143 @@
+//! From a model to a generation: finds the live objects of what was there before by identity, and makes those that are new.
+//!
+//! Identities: a frontend's or backend's name, `backend/server`, and for a bind its endpoint, interface and IPv6 binding. Called at start and
+//! by each reload; opens nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ringmain_engine::live::{BackendLive, BindLive, FrontendLive, Generation, ServerLive, Snapshot};
+use ringmain_model::{Bind, BindId, Endpoint, Frontend, FrontendId, Ipv6Binding, Model};
+use ringmain_policy::balance::Picker;
+use ringmain_policy::log::LogChannel;
+
+/// What makes a listening address the same over a reload; the number tells apart repetitions of one address.
+type BindIdentity = (Endpoint, Option<Arc<str>>, Ipv6Binding, u32);
+
+/// One listening address of a generation.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Frontend in the generation.
+    pub frontend: FrontendId,
+    /// Bind in the generation.
+    pub bind: BindId,
+    /// Identity that stays over reloads.
+    pub key: u64,
+}
+
+/// Remembers live objects from generation to generation.
+#[derive(Debug)]
+pub struct Registry {
+    shards: usize,
+    program: Arc<str>,
+    number: u64,
+    next_key: u64,
+    frontends: HashMap<Arc<str>, Arc<FrontendLive>>,
+    backends: HashMap<Arc<str>, Arc<BackendLive>>,
+    servers: HashMap<(Arc<str>, Arc<str>), Arc<ServerLive>>,
+    binds: HashMap<BindIdentity, (u64, Arc<BindLive>)>,
+}
+
+/// A generation that is not published yet, with what the registry will remember once it is.
+#[derive(Debug)]
+pub struct Proposal {
+    /// The generation.
+    pub generation: Arc<Generation>,
+    /// Its listening addresses.
+    pub listeners: Vec<Listener>,
+    remembered: Box<Registry>,
+}
+
+impl Registry {
+    /// An empty registry. `program` is the default log tag.
+    pub fn new(shards: usize, program: Arc<str>) -> Self {
+        Self {
+            shards,
+            program,
+            number: 0,
+            next_key: 1,
+            frontends: HashMap::new(),
+            backends: HashMap::new(),
+            servers: HashMap::new(),
+            binds: HashMap::new(),
+        }
+    }
+
+    /// Makes the next generation without changing anything: live objects of known identities are shared, others are new.
+    pub fn propose(&self, model: Arc<Model>) -> Proposal {
+        let number = self.number + 1;
+        let mut next = Self { number, next_key: self.next_key, ..Self::new(self.shards, self.program.clone()) };
+        let frontends = model.frontends.iter().map(|frontend| {
+            let known = self.frontends.get(&frontend.name).cloned();
+            let live = known.unwrap_or_else(|| Arc::new(FrontendLive::new(frontend.name.clone(), self.shards, frontend.maxconn)));
+            next.frontends.insert(frontend.name.clone(), live.clone());
+            live
+        });
+        let frontends: Vec<_> = frontends.collect();
+        let servers: Vec<_> = model.servers.iter().map(|server| self.server(&model, server, &mut next)).collect();
+        let backends = (0..model.backends.len()).map(|index| self.backend(&model, index, number, &mut next));
+        let backends: Vec<_> = backends.collect();
+        let (binds, listeners) = self.binds(&model, &mut next);
+        let (tag, hostname) = (model.global.log_tag.as_ref(), model.global.log_hostname.as_ref());
+        let channel = |frontend: &Frontend| Arc::new(LogChannel::new(&frontend.log, tag, hostname, &self.program));
+        let log_channels = model.frontends.iter().map(channel).collect();
+        let sessions = (0..self.shards).map(|_| Default::default()).collect();
+        let generation = Generation { number, model, frontends, binds, backends, servers, log_channels, sessions };
+        Proposal { generation: Arc::new(generation), listeners, remembered: Box::new(next) }
+    }
+
+    /// Remembers a proposal: it is the current generation now. What it does not name any more is forgotten.
+    pub fn accept(&mut self, proposal: Proposal) -> (Arc<Generation>, Vec<Listener>) {
+        *self = *proposal.remembered;
+        (proposal.generation, proposal.listeners)
+    }
+
+    fn server(&self, model: &Model, server: &ringmain_model::Server, next: &mut Self) -> Arc<ServerLive> {
+        let identity = (model.backend(server.backend).name.clone(), server.name.clone());
+        let known = self.servers.get(&identity).cloned();
+        let live = known.unwrap_or_else(|| Arc::new(ServerLive::new(server.name.clone(), self.shards)));
+        next.servers.insert(identity, live.clone());
+        live
+    }
+
+    fn backend(&self, model: &Arc<Model>, index: usize, generation: u64, next: &mut Self) -> Arc<BackendLive> {
+        let backend = &model.backends[index];
+        let known = self.backends.get(&backend.name).cloned();
+        let live = known.unwrap_or_else(|| {
+            // Without a server until the fleet has decided who is usable, which is before any shard sees it.
+            let picker = Picker::build(backend, &[]);
+            let snapshot = Snapshot { generation, model: model.clone(), picker, servers: Vec::new(), active_servers: 0 };
+            Arc::new(BackendLive::new(backend.name.clone(), self.shards, backend.fullconn, Arc::new(snapshot)))
+        });
+        next.backends.insert(backend.name.clone(), live.clone());
+        live
+    }
+
+    fn binds(&self, model: &Model, next: &mut Self) -> (Vec<Vec<Arc<BindLive>>>, Vec<Listener>) {
+        let mut listeners = Vec::new();
+        let mut lives = Vec::new();
+        for (place, frontend) in model.frontends.iter().enumerate() {
+            let mut of_frontend = Vec::new();
+            for (number, bind) in frontend.binds.iter().enumerate() {
+                let (key, live) = self.bind(bind, next);
+                of_frontend.push(live);
+                listeners.push(Listener { frontend: FrontendId::new(place), bind: BindId::new(number), key });
+            }
+            lives.push(of_frontend);
+        }
+        (lives, listeners)
+    }
+
+    fn bind(&self, bind: &Bind, next: &mut Self) -> (u64, Arc<BindLive>) {
+        let mut identity = (bind.endpoint.clone(), bind.interface.clone(), bind.ipv6, 0);
+        while next.binds.contains_key(&identity) {
+            identity.3 += 1;
+        }
+        let (key, live) = self.binds.get(&identity).cloned().unwrap_or_else(|| {
+            next.next_key += 1;
+            (next.next_key - 1, Arc::new(BindLive::new(self.shards, bind.maxconn)))
+        });
+        next.binds.insert(identity, (key, live.clone()));
+        (key, live)
+    }
+}
