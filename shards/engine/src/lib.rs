@@ -3,6 +3,9 @@
 //! The only crate that names glommio and io-uring. The control plane starts shards with `shard::start`, talks to them through
 //! `mailbox::Port` and hears from them through `mailbox::ControlPort`; what both see is in `live`.
 
+// An `async fn` keeps its arguments twice, once as given and once as used; sessions are counted in bytes.
+#![allow(clippy::manual_async_fn)]
+
 mod assign;
 mod check;
 mod connect;

@@ -47,8 +47,13 @@ pub(super) async fn run<T: 'static>(
         result_of_main.set(Some(main.await));
     });
     let mut driver = Driver { core, fired: Vec::new() };
-    while !done.get() {
-        driver.turn().await?;
+    loop {
+        let busy = driver.quiesce().await;
+        // Asked after tasks ran: an enter that follows main's end would sleep for ever.
+        if done.get() {
+            break;
+        }
+        driver.enter(busy, None)?;
     }
     driver.wind_down(config.drain_ms).await?;
     guard.drained = driver.is_drained();
@@ -125,12 +130,6 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Lets tasks run, then asks the kernel; sleeps if nothing is left to do.
-    async fn turn(&mut self) -> Result<(), RingError> {
-        let busy = self.quiesce().await;
-        self.enter(busy, None)
-    }
-
     /// Runs tasks until a yield ran nobody. One yield is not enough: a task woken by a task stands behind the driver.
     /// A task that gave up its turn wants the kernel asked before it runs again.
     async fn quiesce(&mut self) -> bool {
@@ -147,6 +146,7 @@ impl Driver<'_> {
         true
     }
 
+    /// Asks the kernel; sleeps if nothing is left to do.
     fn enter(&mut self, busy: bool, limit_us: Option<u64>) -> Result<(), RingError> {
         let core = self.core;
         bump(&core.totals.turns);
