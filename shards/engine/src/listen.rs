@@ -20,6 +20,7 @@ use crate::road::Road;
 use crate::session;
 use crate::shard::{Arrival, Shard};
 use crate::signal::{Either, Signal, race};
+use crate::socket;
 
 /// Sessions by which a shard must lead the lightest one, beside an eighth of the load, before it hands connections over. Short
 /// connections even out by themselves; only a lasting lead is worth two wake-ups.
@@ -30,6 +31,8 @@ const RATE_RETRY_MS: u64 = 20;
 /// A listening socket of this shard. Its accept task owns the socket; this is how others steer the task.
 pub(crate) struct Listening {
     place: RefCell<Place>,
+    /// Another descriptor of the socket: for its options, and for what is still in its backlog when it closes.
+    spare: RefCell<Option<OwnedFd>>,
     wanted: Cell<Wanted>,
     changed: Signal,
     /// Accepted, waiting for a gate, oldest first. Bounded by what one reap of the ring can bring, as the listener pauses.
@@ -74,7 +77,7 @@ pub(crate) fn adopt(shard: &'static Shard, publication: &Publication) {
         let place = Place { road: road.clone(), frontend: mail.frontend, bind: mail.bind };
         let known = shard.listeners.borrow().get(&mail.key).cloned();
         match (known, mail.socket) {
-            (Some(listening), _) => *listening.place.borrow_mut() = place,
+            (Some(listening), _) => listening.belong_to(place),
             (None, Some(socket)) => open(shard, mail.key, place, socket),
             // The control thread believes that this shard has the socket; without it there is nothing to listen on.
             (None, None) => debug_assert!(false, "listener {} was never sent", mail.key),
@@ -109,6 +112,16 @@ pub(crate) fn set_accepting(shard: &Shard, key: u64, accepting: bool) {
 }
 
 impl Listening {
+    /// Connections accepted from now on belong to this place.
+    fn belong_to(&self, place: Place) {
+        let keepalive = place.road.frontend(place.frontend).options.client_tcp_keepalive;
+        if let Some(socket) = &*self.spare.borrow() {
+            // Connections without these options are still connections.
+            let _ = socket::prepare_listener(socket, keepalive, &place.road.model().global.tuning);
+        }
+        *self.place.borrow_mut() = place;
+    }
+
     fn close(&self) {
         self.wanted.set(Wanted::Closed);
         self.changed.raise();
@@ -117,17 +130,18 @@ impl Listening {
 
 fn open(shard: &'static Shard, key: u64, place: Place, socket: OwnedFd) {
     let listening = Rc::new(Listening {
-        place: RefCell::new(place),
+        place: RefCell::new(place.clone()),
+        spare: RefCell::new(socket.try_clone().ok()),
         wanted: Cell::new(Wanted::Accepting),
         changed: Signal::default(),
         held: RefCell::default(),
     });
+    listening.belong_to(place);
     shard.listeners.borrow_mut().insert(key, listening.clone());
     ring::spawn(accept_all(shard, listening, socket));
 }
 
 async fn accept_all(shard: &'static Shard, listening: Rc<Listening>, socket: OwnedFd) {
-    let spare = socket.try_clone();
     let listener = Listener::adopt(socket);
     let mut in_trouble = false;
     loop {
@@ -152,10 +166,9 @@ async fn accept_all(shard: &'static Shard, listening: Rc<Listening>, socket: Own
     }
     // What was connected before the close is served: the kernel would reset it.
     drop(listener);
-    if let Ok(spare) = spare {
-        while let Ok(connection) = accept_now(&spare) {
-            arrive(shard, &listening, connection);
-        }
+    let spare = listening.spare.take();
+    while let Some(Ok(connection)) = spare.as_ref().map(accept_now) {
+        arrive(shard, &listening, connection);
     }
     if !listening.held.borrow().is_empty() {
         shard.closed_listeners.borrow_mut().push(listening);

@@ -7,14 +7,14 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringmain_model::{BackendId, BindId, Endpoint, Frontend, FrontendId};
+use ringmain_model::{BackendId, BindId, Frontend, FrontendId};
 use ringmain_policy::record::{Cause, Peer, Phase, Termination};
 
 use crate::forward::Meter;
 use crate::live::{BackendLive, FrontendLive, ServerLive, Slot};
 use crate::record::Addresses;
 use crate::ring::{self, S, Sock, Timer};
-use crate::road::{Pin, Road};
+use crate::road::Pin;
 use crate::shard::{Arrival, Shard};
 use crate::signal::Signal;
 use crate::{assign, exchange, listen, record, socket};
@@ -107,8 +107,8 @@ impl Session {
     fn open(shard: &'static Shard, arrival: Arrival) -> Option<(Rc<Self>, Sock)> {
         let Arrival { road, frontend, bind, connection, accepted_us } = arrival;
         shard.change_load(1);
-        let prepared = Self::prepare(&road, frontend, bind, &connection);
-        let Ok(client_address) = prepared else {
+        let needs_address = road.run(frontend).needs_client_address;
+        let Ok(client_address) = needs_address.then(|| socket::peer_of(&connection)).transpose() else {
             // The client has reset the connection before anybody looked at it.
             shard.change_load(-1);
             listen::leave(shard, &road.generation, frontend, bind);
@@ -142,14 +142,6 @@ impl Session {
         road.generation.bind(frontend, bind).counters[shard.index].sessions.add(1);
         record::at_accept(&session);
         Some((session, client))
-    }
-
-    fn prepare(road: &Rc<Road>, frontend: FrontendId, bind: BindId, connection: &std::os::fd::OwnedFd) -> std::io::Result<Option<Peer>> {
-        let options = road.frontend(frontend).options;
-        let endpoint = road.frontend(frontend).binds.get(bind.index()).map(|bind| &bind.endpoint);
-        let inet = !matches!(endpoint, Some(Endpoint::Unix(_) | Endpoint::Abstract(_)));
-        socket::prepare_client(connection, options.client_tcp_keepalive, &road.model().global.tuning, inet)?;
-        road.run(frontend).needs_client_address.then(|| socket::peer_of(connection)).transpose()
     }
 
     /// The end: free what is held, count, write the line, leave the gates. The sockets are closed already. The slot goes first, so that

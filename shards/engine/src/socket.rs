@@ -90,18 +90,15 @@ fn set_bind_address_no_port(socket: &Socket) -> io::Result<()> {
     nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true).map_err(io::Error::from)
 }
 
-/// Options of an accepted connection.
+/// Options of a listening socket, which the connections it accepts inherit: none need be set for each of them.
 ///
 /// # Errors
-/// Whatever setsockopt(2) says; the connection is then of no use.
-pub(crate) fn prepare_client(socket: &OwnedFd, keepalive: bool, tuning: &Tuning, inet: bool) -> io::Result<()> {
+/// Whatever setsockopt(2) says; connections then work with the kernel's defaults.
+pub(crate) fn prepare_listener(socket: &OwnedFd, keepalive: bool, tuning: &Tuning) -> io::Result<()> {
     let socket = SockRef::from(socket);
-    if inet {
-        // An inherited descriptor may turn out to be a unix socket.
-        socket.set_tcp_nodelay(true).or_else(|error| (error.raw_os_error() == Some(libc::EOPNOTSUPP)).then_some(()).ok_or(error))?;
-        if keepalive {
-            socket.set_keepalive(true)?;
-        }
+    if socket.domain()? != Domain::UNIX {
+        socket.set_tcp_nodelay(true)?;
+        socket.set_keepalive(keepalive)?;
     }
     if let Some(size) = tuning.client_receive_buffer {
         socket.set_recv_buffer_size(size as usize)?;

@@ -12,6 +12,9 @@ mod process;
 mod queue;
 mod server;
 
+#[cfg(test)]
+mod tests;
+
 pub use backend::{BackendCounters, BackendLive, Snapshot, SnapshotServer};
 pub use counter::{Counter, Maximum};
 pub use frontend::{BindLive, FrontendCounters, FrontendLive};
