@@ -8,8 +8,8 @@ use crate::config::diagnostic::{Diagnostics, Span};
 use crate::config::draft::Word;
 use crate::config::keyword::nearest;
 
-/// The format of `option tcplog`.
-const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
+/// The text of the format of `option tcplog`.
+pub const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
 
 /// Variables that HAProxy has only in HTTP mode.
 const HTTP_ONLY: &[&str] = &["CC", "CS", "HM", "HP", "HPO", "HQ", "HU", "HV", "Ta", "Ti", "Tq", "TR", "Tr", "r", "tr", "trg", "trl"];
