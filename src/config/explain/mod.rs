@@ -1,0 +1,128 @@
+//! Prints a checked model as clean TOML: the converter (`ringmain convert FILE`).
+//!
+//! Loading the text gives the identical model. What a model holds beyond what was written (defaults, derived limits, numbers of proxies) is
+//! left out where loading gives it anyway; instead of knowing these rules, the text is loaded and what came out differently is written
+//! down: first plain settings, then values that are derived from others. The caller lends the loader; nothing here reads files.
+
+mod address;
+mod global;
+mod proxy;
+mod server;
+mod writer;
+
+use ringmain_model::{Backend, BackendId, Frontend, Model};
+
+use writer::Section;
+
+/// Steps of refinement: a setting of level L is written when the text without settings of levels L and above loads with another value.
+const LEVELS: usize = 2;
+/// Level of plain settings with a default.
+const PLAIN: usize = 0;
+/// Level of settings whose default is derived from other settings.
+const DERIVED: usize = 1;
+
+/// The model as TOML. `load` loads a text as one file in the native language, in the circumstances that the model was loaded in.
+///
+/// `None` when the text does not load with the lent loader.
+pub fn explain(model: &Model, load: impl Fn(&str) -> Option<Model>) -> Option<String> {
+    let mut references: Vec<Model> = Vec::new();
+    loop {
+        let text = print(model, &references);
+        if references.len() == LEVELS {
+            return Some(text);
+        }
+        let reference = load(&text)?;
+        let same_shape = reference.frontends.len() == model.frontends.len()
+            && reference.backends.len() == model.backends.len()
+            && reference.servers.len() == model.servers.len();
+        if !same_shape {
+            return None;
+        }
+        references.push(reference);
+    }
+}
+
+/// A part of the model and the same part of the texts that were loaded so far.
+struct Part<'a, T: ?Sized> {
+    own: &'a T,
+    references: Vec<Option<&'a T>>,
+}
+
+impl<'a, T: ?Sized> Part<'a, T> {
+    /// The part that `pick` finds in a model.
+    fn of(model: &'a Model, references: &'a [Model], pick: impl Fn(&'a Model) -> &'a T) -> Self {
+        Self { own: pick(model), references: references.iter().map(|reference| Some(pick(reference))).collect() }
+    }
+
+    /// Whether a value must be written: loading does not give it by itself.
+    fn differs<V: PartialEq>(&self, level: usize, value: impl Fn(&T) -> V) -> bool {
+        self.references.get(level).is_some_and(|reference| reference.is_none_or(|reference| value(reference) != value(self.own)))
+    }
+
+    /// A part of this part; `own` has it, a reference may lack it.
+    fn inner<U: ?Sized>(&self, own: &'a U, pick: impl Fn(&'a T) -> Option<&'a U>) -> Part<'a, U> {
+        Part { own, references: self.references.iter().map(|reference| reference.and_then(&pick)).collect() }
+    }
+}
+
+/// One proxy section: the halves that are in it.
+struct Proxy<'a> {
+    front: Option<(usize, &'a Frontend)>,
+    back: Option<(usize, &'a Backend)>,
+}
+
+fn print(model: &Model, references: &[Model]) -> String {
+    let mut sections = Vec::new();
+    let mut global = Section::new("global", None);
+    global::print(&mut global, &Part::of(model, references, |model| &model.global));
+    if !global.is_empty() {
+        sections.push(global);
+    }
+    let proxies = proxies(model);
+    let number = |proxy: &Proxy<'_>, model: &Model| match (proxy.front, proxy.back) {
+        (Some((index, _)), _) => model.frontends[index].proxy_id,
+        (None, Some((index, _))) => model.backends[index].proxy_id,
+        (None, None) => 0,
+    };
+    // One number that differs may move all that follow.
+    let numbered = references.get(DERIVED).is_some_and(|reference| proxies.iter().any(|proxy| number(proxy, reference) != number(proxy, model)));
+    for proxy in &proxies {
+        sections.push(proxy::print(proxy, model, references, numbered));
+    }
+    let text: String = sections.iter().map(Section::render).collect();
+    format!("{}\n", text.trim_end())
+}
+
+/// The sections in an order that gives frontends and backends their places and, where possible, proxies their numbers.
+fn proxies(model: &Model) -> Vec<Proxy<'_>> {
+    let mut fronts = model.frontends.iter().enumerate().peekable();
+    let mut backs = model.backends.iter().enumerate().peekable();
+    let mut proxies = Vec::new();
+    loop {
+        let back_is_listen = backs.peek().is_some_and(|(_, back)| model.frontends.iter().any(|front| is_listen(front, back)));
+        let front_is_listen = fronts.peek().is_some_and(|(_, front)| model.backends.iter().any(|back| is_listen(front, back)));
+        match (fronts.peek().copied(), backs.peek().copied()) {
+            (None, None) => return proxies,
+            (Some((_, front)), Some((_, back))) if is_listen(front, back) => {
+                proxies.push(Proxy { front: fronts.next(), back: backs.next() });
+            }
+            // A half of a 'listen' waits for its other half.
+            (Some((_, front)), Some((_, back))) if back_is_listen || (!front_is_listen && front.proxy_id <= back.proxy_id) => {
+                debug_assert!(front.name != back.name || front.proxy_id != back.proxy_id);
+                proxies.push(Proxy { front: fronts.next(), back: None });
+            }
+            (_, Some(_)) => proxies.push(Proxy { front: None, back: backs.next() }),
+            (Some(_), None) => proxies.push(Proxy { front: fronts.next(), back: None }),
+        }
+    }
+}
+
+/// Whether the two are the halves of one `listen` section.
+fn is_listen(front: &Frontend, back: &Backend) -> bool {
+    front.proxy_id == back.proxy_id && front.name == back.name
+}
+
+/// The name of a backend, for a route.
+fn backend_name(model: &Model, id: BackendId) -> Option<&str> {
+    model.backends.get(id.index()).map(|backend| &*backend.name)
+}

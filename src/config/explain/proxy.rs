@@ -1,0 +1,225 @@
+//! One proxy section of a model as TOML: a frontend, a backend, or both as a `listen`.
+
+use ringmain_model::{
+    Backend, BackendOptions, Balance, Bind, Frontend, FrontendOptions, Hash, HashFunction, HashMethod, Ipv6Binding, LogSettings,
+    Milliseconds, Model, SplicePolicy,
+};
+
+use super::writer::{Section, Value, duration};
+use super::{DERIVED, PLAIN, Part, Proxy, address, backend_name, global, server};
+
+/// The section of one proxy. `numbered`: the proxy's id is written.
+pub fn print(proxy: &Proxy<'_>, model: &Model, references: &[Model], numbered: bool) -> Section {
+    let (kind, name, number, description, disabled, log) = match (proxy.front, proxy.back) {
+        (Some((_, front)), back) => {
+            let kind = if back.is_some() { "listen" } else { "frontend" };
+            (kind, &front.name, front.proxy_id, &front.description, front.disabled, &front.log)
+        }
+        (None, Some((_, back))) => ("backend", &back.name, back.proxy_id, &back.description, back.disabled, &back.log),
+        (None, None) => return Section::new("listen", None),
+    };
+    let mut section = Section::new(kind, Some(name));
+    if let Some(description) = description {
+        section.set("description", &**description);
+    }
+    if numbered {
+        section.set("id", number);
+    }
+    if disabled {
+        section.set("disabled", true);
+    }
+    if let Some((index, _)) = proxy.front {
+        frontend(&mut section, model, references, index, proxy.back.map(|(index, _)| index));
+    }
+    logging(&mut section, log, model);
+    if let Some((index, _)) = proxy.back {
+        backend(&mut section, model, references, index, proxy.front.is_some());
+    }
+    section
+}
+
+fn frontend(section: &mut Section, model: &Model, references: &[Model], index: usize, own_back: Option<usize>) {
+    let front: Part<'_, Frontend> = Part::of(model, references, |model| &model.frontends[index]);
+    let own = front.own;
+    binds(section, &front);
+    if front.differs(PLAIN, |front| front.maxconn) {
+        section.set("maxconn", own.maxconn);
+    }
+    if front.differs(PLAIN, |front| front.rate_limit_sessions) {
+        section.set("rate_limit.sessions", own.rate_limit_sessions);
+    }
+    timeout(section, &front, PLAIN, "client", |front| front.timeouts.client);
+    timeout(section, &front, PLAIN, "client_fin", |front| front.timeouts.client_fin);
+    frontend_options(section, &front.inner(&own.options, |front| Some(&front.options)));
+    if let Some(route) = own.route.filter(|route| Some(route.index()) != own_back)
+        && let Some(name) = backend_name(model, route)
+    {
+        section.set("default_backend", name);
+    }
+}
+
+fn frontend_options(section: &mut Section, options: &Part<'_, FrontendOptions>) {
+    let own = options.own;
+    let flags = [
+        ("dontlognull", own.dontlognull),
+        ("dontlog_normal", own.dontlog_normal),
+        ("logasap", own.logasap),
+        ("log_separate_errors", own.log_separate_errors),
+        ("clitcpka", own.client_tcp_keepalive),
+        ("nolinger", own.nolinger),
+        ("independent_streams", own.independent_streams),
+        ("socket_stats", own.socket_stats),
+    ];
+    set_flags(section, &flags);
+    splice(section, options, "option.splice_request", |options| options.splice_request);
+    splice(section, options, "option.splice_response", |options| options.splice_response);
+}
+
+fn splice(section: &mut Section, options: &Part<'_, FrontendOptions>, path: &str, policy: impl Fn(&FrontendOptions) -> SplicePolicy) {
+    if options.differs(PLAIN, &policy) {
+        section.set(path, policy(options.own) == SplicePolicy::Always);
+    }
+}
+
+fn binds(section: &mut Section, front: &Part<'_, Frontend>) {
+    let own = front.own;
+    let ids = |front: &Frontend| front.binds.iter().map(|bind| bind.id).collect::<Vec<_>>();
+    let numbered = front.differs(DERIVED, ids);
+    let values: Vec<Value> = (0..own.binds.len())
+        .filter_map(|index| own.binds.get(index).map(|bind| front.inner(bind, |front| front.binds.get(index))))
+        .map(|bind| bind_value(&bind, numbered))
+        .collect();
+    match <[Value; 1]>::try_from(values) {
+        Ok([only]) => section.set("bind", only),
+        Err(values) if values.is_empty() => {}
+        Err(values) => section.set("bind", Value::List(values)),
+    }
+}
+
+fn bind_value(bind: &Part<'_, Bind>, numbered: bool) -> Value {
+    let own = bind.own;
+    let mut parameters: Vec<(String, Value)> = Vec::new();
+    let mut add = |name: &str, value: Option<Value>| parameters.extend(value.map(|value| (name.to_owned(), value)));
+    add("name", own.name.as_deref().map(Value::from));
+    add("id", numbered.then(|| own.id.into()));
+    add("interface", own.interface.as_deref().map(Value::from));
+    add("backlog", bind.differs(DERIVED, |bind| bind.backlog).then(|| own.backlog.into()));
+    add("maxconn", own.maxconn.map(Value::from));
+    add("v4v6", (own.ipv6 == Ipv6Binding::Both).then_some(Value::Flag(true)));
+    add("v6only", (own.ipv6 == Ipv6Binding::Only).then_some(Value::Flag(true)));
+    parameters.extend(address::permissions(&own.permissions));
+    let address = address::endpoint(&own.endpoint);
+    if parameters.is_empty() {
+        return address.into();
+    }
+    parameters.insert(0, ("address".into(), address.into()));
+    Value::Table(parameters)
+}
+
+fn backend(section: &mut Section, model: &Model, references: &[Model], index: usize, in_listen: bool) {
+    let back: Part<'_, Backend> = Part::of(model, references, |model| &model.backends[index]);
+    let own = back.own;
+    if back.differs(PLAIN, |back| back.balance) {
+        section.set("balance", balance(own.balance));
+    }
+    if back.differs(PLAIN, |back| back.hash) {
+        section.set("hash_type", hash(own.hash));
+    }
+    if back.differs(DERIVED, |back| back.fullconn) {
+        section.set("fullconn", own.fullconn);
+    }
+    if back.differs(PLAIN, |back| back.retries) {
+        section.set("retries", own.retries);
+    }
+    timeout(section, &back, PLAIN, "connect", |back| back.timeouts.connect);
+    timeout(section, &back, PLAIN, "server", |back| back.timeouts.server);
+    timeout(section, &back, PLAIN, "server_fin", |back| back.timeouts.server_fin);
+    timeout(section, &back, DERIVED, "queue", |back| back.timeouts.queue);
+    timeout(section, &back, PLAIN, "check", |back| back.timeouts.check);
+    timeout(section, &back, PLAIN, "tunnel", |back| back.timeouts.tunnel);
+    if back.differs(PLAIN, |back| back.redispatch_interval) {
+        match own.redispatch_interval {
+            0 => section.set("option.redispatch", false),
+            -1 => section.set("option.redispatch", true),
+            interval => section.set("option.redispatch", interval),
+        }
+    }
+    backend_options(section, &own.options, in_listen);
+    if let Some(source) = &own.source {
+        section.set("source", address::source(source));
+    }
+    server::print(section, model, references, index);
+}
+
+fn backend_options(section: &mut Section, own: &BackendOptions, in_listen: bool) {
+    let flags = [
+        ("allbackups", own.all_backups),
+        ("abortonclose", own.abort_on_close),
+        ("srvtcpka", own.server_tcp_keepalive),
+        // The listening half has said these two already.
+        ("nolinger", own.nolinger && !in_listen),
+        ("log_health_checks", own.log_health_checks),
+        ("independent_streams", own.independent_streams && !in_listen),
+    ];
+    set_flags(section, &flags);
+}
+
+fn set_flags(section: &mut Section, flags: &[(&str, bool)]) {
+    for (name, _) in flags.iter().filter(|(_, on)| *on) {
+        section.set(&format!("option.{name}"), true);
+    }
+}
+
+/// One timeout. No timeout at all is written as 0, which both languages take for "infinite".
+fn timeout<T>(section: &mut Section, part: &Part<'_, T>, level: usize, name: &str, value: impl Fn(&T) -> Option<Milliseconds>) {
+    if part.differs(level, &value) {
+        section.set(&format!("timeout.{name}"), duration(value(part.own).map_or(0, |time| time.0)));
+    }
+}
+
+fn logging(section: &mut Section, log: &LogSettings, model: &Model) {
+    if !log.targets.is_empty() && log.targets == model.global.log_targets {
+        section.set("log", "global");
+    } else if !log.targets.is_empty() {
+        section.set("log", Value::List(log.targets.iter().map(global::log_target).collect()));
+    }
+    if let Some(format) = &log.format {
+        section.set("log_format", if format.source == super::super::check::log_format::TCP { "tcp" } else { &format.source });
+    }
+    if let Some(format) = &log.error_format {
+        section.set("error_log_format", &*format.source);
+    }
+    if let Some(format) = &log.structured_data {
+        section.set("log_format_sd", &*format.source);
+    }
+    if let Some(tag) = log.tag.as_ref().filter(|tag| Some(*tag) != model.global.log_tag.as_ref()) {
+        section.set("log_tag", &**tag);
+    }
+}
+
+fn balance(balance: Balance) -> String {
+    match balance {
+        Balance::RoundRobin => "roundrobin".into(),
+        Balance::StaticRoundRobin => "static-rr".into(),
+        Balance::LeastConnections => "leastconn".into(),
+        Balance::First => "first".into(),
+        Balance::Source => "source".into(),
+        Balance::Random { draws } => format!("random({draws})"),
+    }
+}
+
+fn hash(hash: Hash) -> String {
+    let method = match hash.method {
+        HashMethod::MapBased => "map-based",
+        HashMethod::Consistent => "consistent",
+    };
+    let function = match hash.function {
+        HashFunction::Sdbm => "sdbm",
+        HashFunction::Djb2 => "djb2",
+        HashFunction::Wt6 => "wt6",
+        HashFunction::Crc32 => "crc32",
+        HashFunction::None => "none",
+    };
+    let avalanche = if hash.avalanche { " avalanche" } else { "" };
+    format!("{method} {function}{avalanche}")
+}

@@ -1,0 +1,115 @@
+//! What the program says about keywords: `--help-keyword NAME` and README's table, both from the registry.
+//!
+//! Called by the command line and by the test that keeps README.md current. Never prints by itself.
+
+use std::fmt::Write;
+
+use super::keyword::{self, Keyword, Scope, Status};
+use super::toml::key_of;
+
+/// The scopes in the order in which they are shown, with their headings.
+const SCOPES: [(Scope, &str, &str); 4] = [
+    (Scope::Global, "Section `global`", "[global]"),
+    (Scope::Proxy, "Sections `defaults`, `frontend`, `backend`, `listen`", "[frontend.NAME] and its like"),
+    (Scope::Bind, "Options of `bind` and `stats socket`", "the table of a bind"),
+    (Scope::Server, "Options of `server` and `default-server`", "the table of a server"),
+];
+
+/// The text of `--help-keyword NAME`: every keyword with this name in either language's spelling, in every place it may stand.
+///
+/// # Errors
+/// A sentence that says that there is none, and which one was probably meant.
+pub fn help(name: &str) -> Result<String, String> {
+    let entries: Vec<(Scope, &Keyword)> =
+        all().filter(|(scope, keyword)| keyword.name == name || key_of(*scope, keyword.name) == name).collect();
+    if entries.is_empty() {
+        let meant = keyword::nearest(name, all().map(|(_, keyword)| keyword.name));
+        let hint = meant.map(|meant| format!("; did you mean '{meant}'?")).unwrap_or_default();
+        return Err(format!("there is no keyword '{name}'{hint}"));
+    }
+    let mut text = String::new();
+    for (scope, keyword) in entries {
+        text.push_str(&keyword.help());
+        if keyword.status() != Status::Unsupported {
+            let table = SCOPES.iter().find(|(other, _, _)| *other == scope).map_or("", |(_, _, table)| table);
+            let _ = writeln!(text, "  TOML: key '{}' of {table}", key_of(scope, keyword.name));
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// README's tables in Markdown: what is supported, what is accepted without effect, what is refused by name.
+pub fn markdown() -> String {
+    let mut text = String::new();
+    for (scope, heading, _) in SCOPES {
+        let _ = writeln!(text, "#### {heading}\n\n| haproxy.cfg | TOML | where | |\n|---|---|---|---|");
+        for keyword in keyword::all(scope).filter(|keyword| keyword.status() == Status::Supported) {
+            text.push_str(&row(scope, keyword));
+        }
+        text.push('\n');
+        list(&mut text, "Accepted without effect, listed by `-c -V`", scope, Status::NoEffect);
+        list(&mut text, "Known, refused as \"not supported yet\"", scope, Status::Unsupported);
+    }
+    text
+}
+
+fn row(scope: Scope, keyword: &Keyword) -> String {
+    let places: Vec<&str> = keyword.places.names().collect();
+    let negation = if keyword.negatable { "[no] " } else { "" };
+    let usage = format!("{negation}{} {}", keyword.name, keyword.syntax);
+    let usage = escape(usage.trim_end());
+    format!("| `{usage}` | `{}` | {} | {} |\n", key_of(scope, keyword.name), places.join(", "), escape(keyword.summary))
+}
+
+fn list(text: &mut String, title: &str, scope: Scope, status: Status) {
+    let mut names: Vec<&str> = keyword::all(scope).filter(|keyword| keyword.status() == status).map(|keyword| keyword.name).collect();
+    if names.is_empty() {
+        return;
+    }
+    names.sort_unstable();
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let _ = writeln!(text, "{title}: {}.\n", names.join(", "));
+}
+
+/// A bar would end a table's cell, even within code.
+fn escape(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+fn all() -> impl Iterator<Item = (Scope, &'static Keyword)> {
+    SCOPES.into_iter().flat_map(|(scope, _, _)| keyword::all(scope).map(move |keyword| (scope, keyword)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    const BEGIN: &str = "<!-- keywords:begin -->\n";
+    const END: &str = "<!-- keywords:end -->";
+
+    #[test]
+    fn help_names_both_languages_and_guesses() {
+        let text = help("timeout client-fin").expect("known");
+        assert!(text.contains("timeout client-fin <time>") && text.contains("key 'timeout.client_fin'"), "{text}");
+        assert_eq!(help("timeout.client_fin"), Ok(text));
+        assert_eq!(help("maxcon"), Err("there is no keyword 'maxcon'; did you mean 'maxconn'?".into()));
+        assert!(help("maxconn").expect("known").matches("status: supported").count() >= 4, "global, proxy, bind and server");
+    }
+
+    /// README.md holds the tables between two markers; `UPDATE=1 cargo test` writes them.
+    #[test]
+    fn the_tables_in_readme_are_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let readme = fs::read_to_string(&path).expect("README.md");
+        let (before, rest) = readme.split_once(BEGIN).expect("README.md has the marker keywords:begin");
+        let (tables, after) = rest.split_once(END).expect("README.md has the marker keywords:end");
+        if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+            fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", markdown())).expect("README.md is written");
+            return;
+        }
+        assert!(tables == markdown(), "README.md's keyword tables are out of date: run 'UPDATE=1 cargo test -p ringmain manual'");
+    }
+}
