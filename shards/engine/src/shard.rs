@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
 
@@ -270,6 +270,7 @@ async fn handle(shard: &'static Shard, mail: Mail) {
         Mail::FlushCounters(ticket) => {
             ring::spawn(async move {
                 shard.visit_sessions(crate::record::flush).await;
+                *shard.process.rings[shard.index].lock().unwrap_or_else(PoisonError::into_inner) = ring::counters();
                 ticket.done();
             });
         }

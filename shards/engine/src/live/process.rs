@@ -1,11 +1,13 @@
 //! Process-wide live state: the global gate, the load of each shard, totals.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 use ringmain_policy::rate::SharedRate;
 
 use super::{Counter, Gate};
+use crate::ring;
 
 /// Process-wide live state, one for the life of the process.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct ProcessLive {
     pub next_session: AtomicU64,
     /// Order of arrival in queues.
     pub next_waiter: AtomicU64,
+    /// What each shard's ring held when it last flushed its counters.
+    pub rings: Box<[Mutex<ring::Counters>]>,
     /// Counters, by shard.
     pub counters: Box<[CachePadded<ProcessCounters>]>,
 }
@@ -51,6 +55,7 @@ impl ProcessLive {
             session_rate: SharedRate::default(),
             next_session: AtomicU64::new(0),
             next_waiter: AtomicU64::new(0),
+            rings: (0..shards).map(|_| Mutex::default()).collect(),
             counters: (0..shards).map(|_| CachePadded::default()).collect(),
         }
     }
