@@ -95,6 +95,7 @@ fn recipes(ringmain: &Path) -> Vec<Recipe> {
     vec![
         Recipe { program: ringmain.to_owned(), ..haproxy("ringmain", "Ringmain", &[]) },
         haproxy(BASELINE, "HAProxy", &[]),
+        haproxy("haproxy-splice-auto", "HAProxy splice-auto", &[("VERSUS_SPLICE_AUTO", "1")]),
         haproxy("haproxy-splice", "HAProxy splice", &[("VERSUS_SPLICE", "1")]),
         haproxy("haproxy-splice-1m", "HAProxy splice 1 MiB", &[("VERSUS_SPLICE", "1"), ("VERSUS_PIPESIZE", "1048576")]),
         Recipe {
@@ -125,7 +126,10 @@ fn start(recipe: &Recipe, program: &Path, arguments: &VersusArguments, server: S
     } else {
         command.arg("-f").arg(&template).arg("-db");
         command.env("VERSUS_LISTEN", address.to_string()).env("VERSUS_SERVER", server.to_string());
-        command.env_remove("VERSUS_SPLICE").env_remove("VERSUS_PIPESIZE").envs(recipe.variables.iter().copied());
+        for variable in ["VERSUS_SPLICE_AUTO", "VERSUS_SPLICE", "VERSUS_PIPESIZE"] {
+            command.env_remove(variable);
+        }
+        command.envs(recipe.variables.iter().copied());
     }
     let mut proxy = Proxy::start(recipe.title, command, Some(arguments.proxy_cpu))?;
     proxy.wait_until_answering(address, PATIENCE)?;
