@@ -3,7 +3,7 @@
 CARGO   ?= cargo
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 PREFIX  ?= /usr/local
-CONFIG  ?= configs/demo.toml
+CONFIG  ?=
 SECONDS ?= 60
 HOST    := x86_64-unknown-linux-gnu
 VERSUS  ?=
@@ -27,6 +27,7 @@ demo: build ## run Ringmain before three demo servers, drive it, show latency an
 	$(RINGBENCH) demo --ringmain $(RINGMAIN) --config configs/demo.toml
 
 run: build ## run in the foreground: make run CONFIG=FILE
+	@test -n "$(CONFIG)" || { echo "say which configuration: make run CONFIG=FILE"; exit 2; }
 	$(RINGMAIN) -f $(CONFIG) -db
 
 test: check build ## formatting, lints and all tests, end to end included

@@ -24,7 +24,7 @@ pub struct Arguments {
 pub enum Command {
     /// Run servers for a proxy to forward to.
     Serve(ServeArguments),
-    /// Put load on an address and report latency.
+    /// Put load on an address and report latency. The exit code is 0 only when operations were done and none failed.
     #[command(subcommand)]
     Load(LoadCommand),
     /// Run a proxy in front of three demo servers, drive it for a few seconds and say whether all went well.

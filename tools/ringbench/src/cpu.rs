@@ -90,6 +90,14 @@ pub fn resident_bytes(pid: u32) -> io::Result<u64> {
     kilobytes.map(|count| count * 1024).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no Rss line in smaps_rollup"))
 }
 
+/// Number of open descriptors of a process.
+///
+/// # Errors
+/// When the process does not exist or may not be inspected.
+pub fn open_descriptors(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
 /// Raises the soft limit of open files to the hard limit and returns it.
 pub fn raise_open_files() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};

@@ -1,6 +1,7 @@
 //! `ringbench demo`: a proxy in front of three embedded servers, driven for a few seconds, judged plainly.
 
 use crate::cli::DemoArguments;
+use crate::cpu;
 use crate::load::{self, Outcome, Plan, Workload};
 use crate::progress::Progress;
 use crate::protocol::ServerName;
@@ -10,6 +11,7 @@ use crate::server::{Server, ServerOptions};
 use crate::units;
 use anyhow::Context;
 use nix::sys::signal::Signal;
+use std::fmt;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
@@ -44,6 +46,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<Vec<String>> {
     let mut proxy = Proxy::start(&title, command, None)?;
     proxy.wait_until_answering(listen, PATIENCE)?;
     println!("{title:<15} on {listen}, configuration {}", arguments.config.display());
+    let before = Footprint::of(proxy.pid());
 
     let messages = drive("messages   ", &messages_plan(listen, arguments.duration.mul_f64(0.7)))?;
     let connections = drive("connections", &connections_plan(listen, arguments.duration.mul_f64(0.3)))?;
@@ -51,8 +54,27 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<Vec<String>> {
     print_results(&messages, &connections);
     judge("messages", &messages, &mut problems);
     judge("connections", &connections, &mut problems);
+    println!("{title}: {before} before the load, {} after it", Footprint::of(proxy.pid()));
     stop(&mut proxy, &title, &mut problems)?;
     Ok(problems)
+}
+
+/// What a process holds at a moment; zeros when it cannot be read.
+struct Footprint {
+    resident_bytes: u64,
+    descriptors: usize,
+}
+
+impl Footprint {
+    fn of(pid: u32) -> Self {
+        Self { resident_bytes: cpu::resident_bytes(pid).unwrap_or(0), descriptors: cpu::open_descriptors(pid).unwrap_or(0) }
+    }
+}
+
+impl fmt::Display for Footprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} of memory, {} open descriptors", units::bytes(self.resident_bytes as f64), self.descriptors)
+    }
 }
 
 fn messages_plan(target: SocketAddr, duration: Duration) -> Plan {

@@ -76,11 +76,13 @@ impl<'a> Exchanger<'a> {
         // Whatever happened, the others must not wait for ever.
         let begin_ns = gate.pass(self.clock);
         established?;
-        let from_ns = begin_ns.saturating_add(nanoseconds(self.plan.warmup));
+        // Idle connections have nothing to warm up: their first exchange belongs to the figures.
+        let warmup = if self.plan.workload == Workload::Idle { Duration::ZERO } else { self.plan.warmup };
+        let from_ns = begin_ns.saturating_add(nanoseconds(warmup));
         let until_ns = from_ns.saturating_add(nanoseconds(self.plan.duration));
         self.recorder.window(from_ns, until_ns);
         match self.plan.workload {
-            Workload::Idle => self.hold(from_ns, until_ns)?,
+            Workload::Idle => self.hold(until_ns)?,
             _ => {
                 self.schedule = match self.plan.rate {
                     Some(rate) => Schedule::open(rate, worker, self.plan.threads, begin_ns, until_ns, limit),
@@ -127,8 +129,8 @@ impl<'a> Exchanger<'a> {
     }
 
     /// One exchange on every connection, silence, one more.
-    fn hold(&mut self, from_ns: u64, until_ns: u64) -> io::Result<()> {
-        self.all_once(from_ns)?;
+    fn hold(&mut self, until_ns: u64) -> io::Result<()> {
+        self.all_once()?;
         loop {
             let now_ns = self.clock.now();
             if now_ns >= until_ns {
@@ -136,13 +138,13 @@ impl<'a> Exchanger<'a> {
             }
             self.turn(now_ns, until_ns)?;
         }
-        self.all_once(from_ns)
+        self.all_once()
     }
 
-    fn all_once(&mut self, from_ns: u64) -> io::Result<()> {
+    fn all_once(&mut self) -> io::Result<()> {
         for (index, _) in std::mem::take(&mut self.free) {
             let now_ns = self.clock.now();
-            self.begin(index, now_ns.max(from_ns), now_ns);
+            self.begin(index, now_ns, now_ns);
         }
         while self.busy > 0 {
             let now_ns = self.clock.now();
@@ -318,7 +320,13 @@ impl<'a> Exchanger<'a> {
                 self.busy -= 1;
                 self.recorder.failure(intended_ns, now_ns, kind);
             }
-            None => self.recorder.lost(now_ns, kind),
+            None => {
+                self.recorder.lost(now_ns, kind);
+                // A counted closed loop ends after that many attempts, also when nobody ever accepts a connection.
+                if self.plan.count.is_some() && !self.schedule.is_open() {
+                    self.schedule.take(now_ns);
+                }
+            }
         }
         slot.rest_until_ns = now_ns.saturating_add(REST_NS);
         if was_ready {

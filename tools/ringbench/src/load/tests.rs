@@ -116,6 +116,17 @@ fn failures_are_counted_by_kind() {
     }
 }
 
+#[test]
+fn a_counted_run_ends_although_nobody_listens() {
+    let server = serve(|options| options.failure = Failure::Refuse);
+    for workload in [Workload::Pingpong, Workload::Connect] {
+        let outcome = go(&plan(&server, |plan| (plan.workload, plan.connections, plan.count) = (workload, 2, Some(10))));
+        // Connects that were tried before the count began come on top.
+        assert_eq!(outcome.operations, 0);
+        assert!((10..=12).contains(&outcome.errors.of(ErrorKind::Refused)), "{:?}", outcome.errors);
+    }
+}
+
 /// The reason for open loops: a server that stands still for 200 ms must show in the percentiles, because every request that was due
 /// meanwhile waited. A closed loop sees one slow answer per connection and looks fine.
 #[test]

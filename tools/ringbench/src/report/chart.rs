@@ -41,7 +41,7 @@ mod tests {
         outcome.servers.insert("a".into(), Share { answers: 30, connections: 3 });
         outcome.servers.insert("bb".into(), Share { answers: 10, connections: 1 });
         let bars: Vec<usize> = distribution(&outcome).lines().skip(1).map(|line| line.matches('#').count()).collect();
-        assert_eq!(bars, [40, 10]);
+        assert_eq!(bars, [40, 13]);
         assert!(distribution(&outcome).contains(" 75.0 %  30 answers on 3 connections"));
     }
 }
