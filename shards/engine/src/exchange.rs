@@ -198,7 +198,7 @@ impl Ends {
             Side::Client => (&self.client, &session.up, &session.down),
             Side::Server => (&self.server, &session.down, &session.up),
         };
-        if half.silent && to.pending.get() == 0 {
+        if half.silent && to.pending.get() == 0 && !half.socket.is_slow() {
             return None;
         }
         let timeouts = Timeouts::of(session, side);
