@@ -7,8 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -188,8 +188,7 @@ fn tiny_socket_buffers() {
 fn a_reader_that_stalls_for_seconds() {
     let runs = MODES.map(|mode| {
         std::thread::spawn(move || {
-            let load =
-                Load { up: 8 << 20, down: 50_000, largest: 30_000, tiny: true, stall: Some(Duration::from_secs(2)) };
+            let load = Load { up: 8 << 20, down: 50_000, largest: 30_000, tiny: true, stall: Some(Duration::from_secs(2)) };
             exchange(mode, Splice::Adaptive, 2, Load { up: 1 << 20, ..load });
         })
     });
@@ -228,24 +227,27 @@ fn resets_in_mid_stream_end_the_session() {
                 let (doomed, mut other) = if from_client { (client, server) } else { (server, client) };
                 let mut noisy = doomed.try_clone().expect("clone");
                 let thread = std::thread::spawn(move || {
-                    noisy.write_all(&[7; 300_000]).expect("write");
+                    noisy.write_all(&vec![7; 100_000]).expect("write");
                     socket2::SockRef::from(&noisy).set_linger(Some(Duration::ZERO)).expect("linger");
                 });
-                let mut buffer = vec![0; 300_000];
+                let mut buffer = vec![0; 1_000];
                 let drain = std::thread::spawn(move || {
                     // Some is read, the rest is cut off.
-                    let first = other.read(&mut buffer[..1000]).expect("read");
+                    let first = other.read(&mut buffer).expect("read");
                     (first, other)
                 });
+                while !thread.is_finished() || !drain.is_finished() {
+                    ring::sleep_ms(1).await;
+                }
                 thread.join().expect("writer");
-                let (first, other) = drain.join().expect("reader");
+                let (first, mut other) = drain.join().expect("reader");
                 assert!(first > 0);
                 drop(doomed);
                 let end = loop {
                     // The other side reads on, so that the forwarder reaches the reset.
-                    let mut sink = [0; 65536];
-                    let _ = (&other).take(65536).into_inner().set_nonblocking(true);
-                    while matches!((&other).read(&mut sink), Ok(1..)) {}
+                    let mut sink = vec![0; 65536];
+                    other.set_nonblocking(true).expect("nonblocking");
+                    while matches!(other.read(&mut sink), Ok(1..)) {}
                     if let Some(end) = ended.get() {
                         break end;
                     }
@@ -282,9 +284,9 @@ fn slow_sinks_leave_buffers_to_others() {
                     floods.iter().for_each(|client| client.set_nonblocking(true).expect("nonblocking"));
                     let chunk = [1; 16 << 10];
                     while !flag.load(Ordering::SeqCst) {
-                        let full = floods.iter().filter(|client| {
-                            matches!((&**client).write(&chunk), Err(error) if error.kind() == ErrorKind::WouldBlock)
-                        });
+                        let full = floods
+                            .iter()
+                            .filter(|client| matches!((&**client).write(&chunk), Err(error) if error.kind() == ErrorKind::WouldBlock));
                         count.store(full.count(), Ordering::SeqCst);
                         std::thread::sleep(Duration::from_millis(1));
                     }

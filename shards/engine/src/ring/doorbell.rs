@@ -72,12 +72,7 @@ impl Bell {
     pub(super) fn new() -> io::Result<Bell> {
         let eventfd = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let shared = Shared { eventfd, rung: AtomicBool::new(false), asleep: AtomicBool::new(false) };
-        Ok(Bell {
-            shared: Arc::new(shared),
-            waker: Cell::new(None),
-            pending: Cell::new(false),
-            armed: Cell::new(false),
-        })
+        Ok(Bell { shared: Arc::new(shared), waker: Cell::new(None), pending: Cell::new(false), armed: Cell::new(false) })
     }
 
     /// Announces sleep; `false` if the bell has rung meanwhile and the shard must not sleep.

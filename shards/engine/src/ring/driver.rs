@@ -31,10 +31,7 @@ const SETTLE_LIMIT: u32 = 16;
 const CLOSING_MS: u64 = 1_000;
 
 /// Makes the ring, runs `main` in it, ends it. See [`super::run`].
-pub(super) async fn run<T: 'static>(
-    config: Config,
-    main: impl Future<Output = T> + 'static,
-) -> Result<T, RingError> {
+pub(super) async fn run<T: 'static>(config: Config, main: impl Future<Output = T> + 'static) -> Result<T, RingError> {
     let mut guard = Guard::install(&config)?;
     let core = guard.core;
     // SAFETY: `Guard` frees the core, and it lives to the end of this function.
@@ -42,6 +39,8 @@ pub(super) async fn run<T: 'static>(
     let result: Rc<Cell<Option<T>>> = Rc::new(Cell::new(None));
     let done = Rc::new(Cell::new(false));
     let (result_of_main, main_done) = (result.clone(), Ended(done.clone()));
+    // Boxed: main may be large, and starting a task moves it several times.
+    let main = Box::pin(main);
     task::spawn(async move {
         let _ended = main_done;
         result_of_main.set(Some(main.await));
@@ -89,9 +88,7 @@ impl Guard {
         let pool = Pool::new(config.buffer_count, config.buffer_size, fast)
             .ok_or_else(|| RingError::System("allocating receive buffers", io::ErrorKind::OutOfMemory.into()))?;
         if fast {
-            kernel
-                .register_buffers(&pool)
-                .map_err(|error| RingError::System("registering receive buffers", error))?;
+            kernel.register_buffers(&pool).map_err(|error| RingError::System("registering receive buffers", error))?;
         }
         let bell = Bell::new().map_err(|error| RingError::System("making the doorbell", error))?;
         let features = probe::with_setup(features, setup);

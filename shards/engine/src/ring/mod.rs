@@ -88,10 +88,7 @@ impl Config {
 ///
 /// # Errors
 /// [`RingError`]: no ring can be had here, or the kernel refused an enter for good.
-pub fn run<T: 'static>(
-    config: Config,
-    main: impl Future<Output = T> + 'static,
-) -> impl Future<Output = Result<T, RingError>> {
+pub fn run<T: 'static>(config: Config, main: impl Future<Output = T> + 'static) -> impl Future<Output = Result<T, RingError>> {
     driver::run(config, main)
 }
 

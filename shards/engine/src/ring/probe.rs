@@ -224,9 +224,7 @@ fn receives(ring: &Kernel) -> io::Result<bool> {
     nix::unistd::write(&far, b"x")?;
     let entry = opcode::RecvMulti::new(types::Fd(near.as_raw_fd()), GROUP).build().user_data(1);
     let seen = attempt(ring, &entry)?;
-    let works = seen.iter().any(|(_, result, flags)| {
-        *result == 1 && cqueue::more(*flags) && cqueue::buffer_select(*flags).is_some()
-    });
+    let works = seen.iter().any(|(_, result, flags)| *result == 1 && cqueue::more(*flags) && cqueue::buffer_select(*flags).is_some());
     cancel(ring, 1)?;
     Ok(works)
 }
@@ -254,10 +252,8 @@ fn sends_silently(ring: &Kernel) -> io::Result<bool> {
 fn accepts(ring: &Kernel) -> io::Result<bool> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
-    let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
-        .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
-        .build()
-        .user_data(4);
+    let entry =
+        opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build().user_data(4);
     // A kernel without it refuses at once; one with it waits.
     let works = attempt(ring, &entry)?.iter().all(|(_, result, _)| *result >= 0);
     cancel(ring, 4)?;
@@ -270,9 +266,7 @@ pub(super) fn explain(error: io::Error, kernel: &str) -> RingError {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => match disabled.as_deref().map(str::trim) {
             Some("2") => RingError::Disabled(2, ""),
-            Some("1") => {
-                RingError::Disabled(1, ", start as root, or put the user's group into kernel.io_uring_group")
-            }
+            Some("1") => RingError::Disabled(1, ", start as root, or put the user's group into kernel.io_uring_group"),
             _ => RingError::Denied,
         },
         Some(libc::ENOSYS) => RingError::TooOld(kernel.to_owned()),

@@ -25,9 +25,7 @@ impl S {
     /// # Errors
     /// As recv(2): `ECONNRESET`, `ETIMEDOUT`...; the error stays, further calls return it again.
     pub fn recv(self) -> impl Future<Output = io::Result<Option<Buf>>> + use<> {
-        poll_fn(move |context| {
-            core::with(|core| core.poll_recv(self, context)).unwrap_or(Poll::Ready(Err(gone())))
-        })
+        poll_fn(move |context| core::with(|core| core.poll_recv(self, context)).unwrap_or(Poll::Ready(Err(gone()))))
     }
 
     /// Takes bytes that have been received already, without asking for more.

@@ -35,9 +35,7 @@ impl Payload {
     fn into_rest(self, sent: usize) -> Option<Box<Rest>> {
         match self {
             Payload::Heap(data) if sent < data.len() => Some(Box::new(Rest { data, sent })),
-            Payload::Pooled(buf) if sent < buf.len() => {
-                Some(Box::new(Rest { data: buf[sent..].into(), sent: 0 }))
-            }
+            Payload::Pooled(buf) if sent < buf.len() => Some(Box::new(Rest { data: buf[sent..].into(), sent: 0 })),
             _ => None,
         }
     }
@@ -68,8 +66,7 @@ impl S {
     pub fn send(self, buf: Buf) -> impl Future<Output = io::Result<()>> + use<> {
         let mut buf = Some(buf);
         poll_fn(move |context| {
-            core::with(|core| core.poll_send(self, &mut || buf.take().map(Payload::Pooled), context))
-                .unwrap_or(Poll::Ready(Err(gone())))
+            core::with(|core| core.poll_send(self, &mut || buf.take().map(Payload::Pooled), context)).unwrap_or(Poll::Ready(Err(gone())))
         })
     }
 
@@ -106,10 +103,7 @@ impl S {
     /// As [`S::send`].
     pub fn send_owned(self, bytes: Box<[u8]>) -> impl Future<Output = io::Result<()>> + use<> {
         let mut payload = Some(Payload::Heap(bytes));
-        poll_fn(move |context| {
-            core::with(|core| core.poll_send(self, &mut || payload.take(), context))
-                .unwrap_or(Poll::Ready(Err(gone())))
-        })
+        poll_fn(move |context| core::with(|core| core.poll_send(self, &mut || payload.take(), context)).unwrap_or(Poll::Ready(Err(gone()))))
     }
 
     /// Waits until the kernel has taken all bytes sent so far.
@@ -117,9 +111,7 @@ impl S {
     /// # Errors
     /// As [`S::send`].
     pub fn tx_idle(self) -> impl Future<Output = io::Result<()>> + use<> {
-        poll_fn(move |context| {
-            core::with(|core| core.poll_idle(self, context)).unwrap_or(Poll::Ready(Err(gone())))
-        })
+        poll_fn(move |context| core::with(|core| core.poll_idle(self, context)).unwrap_or(Poll::Ready(Err(gone()))))
     }
 
     /// Whether bytes sent earlier are still waiting for the reader to make room.
@@ -164,12 +156,7 @@ impl Core {
         }
     }
 
-    fn poll_send(
-        &self,
-        s: S,
-        payload: &mut dyn FnMut() -> Option<Payload>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_send(&self, s: S, payload: &mut dyn FnMut() -> Option<Payload>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_idle(s, context) {
             Poll::Ready(Ok(())) => {}
             other => return other,
@@ -230,9 +217,7 @@ impl Core {
         let fd = types::Fd(slot.fd.get());
         let entry = if self.fast {
             let bytes = &rest.data[rest.sent..];
-            opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32)
-                .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
-                .build()
+            opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
         } else {
             opcode::PollAdd::new(fd, libc::POLLOUT as u32).build()
         };

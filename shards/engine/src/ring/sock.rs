@@ -226,7 +226,6 @@ impl Core {
     }
 }
 
-
 /// Wraps a descriptor a completion has brought.
 pub(super) fn own(fd: i32) -> OwnedFd {
     // SAFETY: the kernel has just made this descriptor for us in a completion that is read once.

@@ -66,15 +66,7 @@ impl Wheel {
     /// Makes a timer that is not armed and returns its number.
     pub(super) fn create(&mut self) -> u32 {
         self.live += 1;
-        let fresh = Entry {
-            deadline_tick: 0,
-            linked_tick: 0,
-            previous: NONE,
-            next: NONE,
-            place: 0,
-            state: State::Idle,
-            waker: None,
-        };
+        let fresh = Entry { deadline_tick: 0, linked_tick: 0, previous: NONE, next: NONE, place: 0, state: State::Idle, waker: None };
         if self.free != NONE {
             let id = self.free;
             self.free = self.entries[id as usize].next;
