@@ -129,7 +129,8 @@ impl<'a> Parser<'a> {
         let mut start = list_start;
         for argument in list.split(',') {
             let end = start + argument.len();
-            let name = argument.trim_matches(' ');
+            // Blanks behind a flag make it an unknown one in HAProxy, too.
+            let name = argument.trim_start_matches(' ');
             // HAProxy repeats a sign without harm, and takes `++Q` as `+Q`.
             let letter = name.trim_start_matches(['+', '-']);
             let signs = &name[..name.len() - letter.len()];
