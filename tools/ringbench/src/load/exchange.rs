@@ -293,11 +293,12 @@ impl<'a> Exchanger<'a> {
             Step::Blocked => {}
             Step::Failed(kind) => self.fail(index, kind),
             Step::Done(server) => {
-                let first = !std::mem::replace(&mut slot.answered, true);
                 slot.phase = Phase::Ready;
                 slot.deadline_ns = u64::MAX;
                 if let Some(intended_ns) = slot.intended_ns.take() {
                     self.busy -= 1;
+                    let measured = intended_ns >= self.recorder.measured_from_ns();
+                    let first = measured && !std::mem::replace(&mut slot.answered, true);
                     self.recorder.success(intended_ns, now_ns, server, first);
                 }
                 if self.plan.workload == Workload::Connect {

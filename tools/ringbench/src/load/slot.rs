@@ -43,7 +43,7 @@ pub(super) struct Slot {
     pub(super) deadline_ns: u64,
     /// No new connect before this time.
     pub(super) rest_until_ns: u64,
-    /// True once a server answered on this connection.
+    /// True once a measured answer came on this connection.
     pub(super) answered: bool,
     pub(super) dialogue: Dialogue,
     pub(super) interest: Interest,

@@ -37,6 +37,18 @@ fn counted_exchanges_are_all_measured() {
 }
 
 #[test]
+fn warm_up_is_done_but_not_measured() {
+    let server = serve(|_| {});
+    let outcome = go(&plan(&server, |plan| {
+        (plan.connections, plan.rate, plan.warmup) = (5, Some(1000.0), Duration::from_millis(300));
+        plan.duration = Duration::from_millis(200);
+    }));
+    assert_eq!((outcome.operations + outcome.errors.total(), outcome.latency.len()), (200, 200));
+    assert_eq!(outcome.servers.get("gamma").map(|share| share.connections), Some(5));
+    assert_eq!(server.counters().answered.load(std::sync::atomic::Ordering::Relaxed), 500);
+}
+
+#[test]
 fn connections_are_opened_for_each_operation() {
     let server = serve(|_| {});
     let outcome = go(&plan(&server, |plan| {
