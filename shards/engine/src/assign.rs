@@ -9,7 +9,7 @@ use std::task::Poll;
 use ringmain_model::{Backend, BackendId, Balance, Milliseconds};
 use ringmain_policy::balance::{Choice, Input, Key, Load};
 use ringmain_policy::queue::{Admission, admit, joins_backend_queue};
-use ringmain_policy::record::{Cause, Peer, Phase, Termination};
+use ringmain_policy::record::{Cause, Phase, Termination};
 use ringmain_policy::retry::{self, Retry};
 
 use crate::connect::{self, Failure};
@@ -112,8 +112,8 @@ impl Search<'_> {
 
     fn pick(&self, snapshot: &Snapshot, exclude: Option<usize>) -> Choice {
         let session = self.session;
-        let key = match (self.backend.balance, &session.client_address) {
-            (Balance::Source, Some(Peer::Inet(address))) => Key::Address(address.ip()),
+        let key = match (self.backend.balance, session.client_address.ip()) {
+            (Balance::Source, Some(address)) => Key::Address(address),
             _ => Key::None,
         };
         snapshot.picker.pick(Input {

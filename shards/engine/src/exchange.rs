@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use ringmain_model::{Milliseconds, SplicePolicy};
@@ -12,16 +13,16 @@ use ringmain_policy::record::{Cause, Phase, Termination};
 use crate::forward::{End, Meter, Splice, direction};
 use crate::record;
 use crate::ring::{self, S, Sock};
-use crate::session::Session;
+use crate::session::{Down, Session, Up};
 
 /// Forwards until both directions have ended; returns how. Closes both sockets.
-pub(crate) fn run(session: &Session, client: Sock, server: Sock) -> impl Future<Output = Termination> {
+pub(crate) fn run(session: &Rc<Session>, client: Sock, server: Sock) -> impl Future<Output = Termination> {
     record::at_connect(session, &server);
     async move {
         let (c, s) = (client.handle(), server.handle());
         let options = session.frontend_config().options;
-        let mut up = pin!(Some(direction(c, s, session.up.clone(), splice(options.splice_request))));
-        let mut down = pin!(Some(direction(s, c, session.down.clone(), splice(options.splice_response))));
+        let mut up = pin!(Some(direction(c, s, Up(session.clone()), splice(options.splice_request))));
+        let mut down = pin!(Some(direction(s, c, Down(session.clone()), splice(options.splice_response))));
         let mut ends = Ends::new(c, s);
         ends.arm(session);
         let termination = poll_fn(|context| {
@@ -34,11 +35,11 @@ pub(crate) fn run(session: &Session, client: Sock, server: Sock) -> impl Future<
                 let mut progress = false;
                 if let Some(end) = poll_direction(up.as_mut(), context) {
                     progress = true;
-                    ends.finish(session, Side::Client, end);
+                    ends.finish(Side::Client, end);
                 }
                 if let Some(end) = poll_direction(down.as_mut(), context) {
                     progress = true;
-                    ends.finish(session, Side::Server, end);
+                    ends.finish(Side::Server, end);
                 }
                 if pin!(session.timer.fired()).poll(context).is_ready() {
                     progress = true;
@@ -47,7 +48,7 @@ pub(crate) fn run(session: &Session, client: Sock, server: Sock) -> impl Future<
                             Side::Client => up.set(None),
                             Side::Server => down.set(None),
                         }
-                        ends.time_out(session, side);
+                        ends.time_out(side);
                     }
                 }
                 if ends.over() {
@@ -135,9 +136,9 @@ impl Ends {
     }
 
     /// The direction that comes from `side` has ended.
-    fn finish(&mut self, session: &Session, side: Side, end: End) {
+    fn finish(&mut self, side: Side, end: End) {
         match end {
-            End::Eof => self.pass_on_the_end(session, side),
+            End::Eof => self.pass_on_the_end(side),
             End::ReadError(_) => self.fail(side),
             End::WriteError(_) => self.fail(if side == Side::Client { Side::Server } else { Side::Client }),
         }
@@ -149,7 +150,7 @@ impl Ends {
         self.failed = true;
     }
 
-    fn time_out(&mut self, session: &Session, side: Side) {
+    fn time_out(&mut self, side: Side) {
         let cause = if side == Side::Client { Cause::ClientTimeout } else { Cause::ServerTimeout };
         self.termination.get_or_insert(Termination { cause, phase: Phase::Data });
         let (half, _) = self.half(side);
@@ -157,12 +158,12 @@ impl Ends {
             // It had nothing more to say and does not take what is left for it.
             self.failed = true;
         } else {
-            self.pass_on_the_end(session, side);
+            self.pass_on_the_end(side);
         }
     }
 
     /// `side` sends nothing more: tell the other side, unless both are done and closing tells it.
-    fn pass_on_the_end(&mut self, _session: &Session, side: Side) {
+    fn pass_on_the_end(&mut self, side: Side) {
         let since_ms = self.since_ms;
         let (half, other) = self.half(side);
         half.silent = true;

@@ -5,7 +5,6 @@
 //! joins two directions; it half-closes, times out and counts, this module does not.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
 use crate::ring::{self, S, Sent};
 use crate::splice::{self, Bulk};
@@ -37,7 +36,7 @@ pub enum Splice {
 }
 
 /// What a direction has done, for counters, logs and inactivity timeouts. Times are on the clock of
-/// [`ring::now_ms`]/[`ring::now_us`]; zero means never.
+/// [`ring::now_ms`]; zero means never.
 #[derive(Default, Debug)]
 pub struct Meter {
     /// Bytes read from the sender.
@@ -48,8 +47,6 @@ pub struct Meter {
     pub last_read_ms: Cell<u64>,
     /// When bytes were last handed over, in milliseconds.
     pub last_write_ms: Cell<u64>,
-    /// When the first byte was read, in microseconds.
-    pub first_byte_us: Cell<u64>,
     /// Times the direction went over to bulk.
     pub bulk_phases: Cell<u32>,
 }
@@ -61,9 +58,6 @@ impl Meter {
     }
 
     pub(crate) fn read(&self, count: usize) {
-        if self.bytes.get() == 0 {
-            self.first_byte_us.set(ring::now_us());
-        }
         self.bytes.set(self.bytes.get() + count as u64);
         self.pending.set(self.pending.get() + count as u64);
         self.last_read_ms.set(ring::now_ms());
@@ -82,7 +76,11 @@ impl Meter {
 
 /// Forwards `from` to `to` until the stream ends or fails. After [`End::Eof`] every byte is in the kernel's hands. The
 /// sockets must be non-blocking. Dropping the future stops forwarding; bytes it holds are lost with it.
-pub fn direction(from: S, to: S, meter: Rc<Meter>, splice: Splice) -> impl Future<Output = End> {
+/// `meter` leads to the direction's meter; a session passes a handle on itself, which holds both.
+pub fn direction<M>(from: S, to: S, meter: M, splice: Splice) -> impl Future<Output = End>
+where
+    M: AsRef<Meter> + Clone + 'static,
+{
     // Written for size: no reference and nothing that can be looked up again is held across a wait.
     async move {
         let mut full = if splice == Splice::Always { FULL_BUFFERS } else { 0 };
@@ -95,10 +93,10 @@ pub fn direction(from: S, to: S, meter: Rc<Meter>, splice: Splice) -> impl Futur
                     Err(error) => return End::ReadError(code(&error)),
                 };
                 full = if buf.len() == ring::buffer_size() { full + 1 } else { 0 };
-                meter.read(buf.len());
+                meter.as_ref().read(buf.len());
                 match to.send_unless_slow(buf).await {
                     Ok(Sent::Taken) => {
-                        meter.all_written();
+                        meter.as_ref().all_written();
                         continue;
                     }
                     Ok(Sent::Slow(buf)) => held = Some(buf),
@@ -126,6 +124,8 @@ pub(crate) fn code(error: &std::io::Error) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::rc::Rc;
 
     fn size_of_direction<F: Future>(_: impl FnOnce(S, S, Rc<Meter>, Splice) -> F) -> usize {
         size_of::<F>()

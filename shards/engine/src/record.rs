@@ -1,6 +1,7 @@
 //! Record stage: counters and the log line of a session.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 
 use ringmain_model::log_format::LogFormat;
@@ -18,11 +19,48 @@ thread_local! {
 }
 
 /// Facts for the line that must be asked for while the sockets are open.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Addresses {
-    pub local: Cell<Option<Peer>>,
-    pub server: Cell<Option<Peer>>,
-    pub source: Cell<Option<Peer>>,
+    pub local: Option<Peer>,
+    pub server: Option<Peer>,
+    pub source: Option<Peer>,
+}
+
+/// A client's address, small: most are IPv4.
+pub(crate) enum Address {
+    /// Nobody needs it.
+    NotAsked,
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+    Unix,
+}
+
+impl Address {
+    pub fn of(peer: Option<Peer>) -> Self {
+        match peer {
+            None => Self::NotAsked,
+            Some(Peer::Inet(SocketAddr::V4(address))) => Self::V4(address),
+            Some(Peer::Inet(SocketAddr::V6(address))) => Self::V6(Box::new(address)),
+            Some(Peer::Unix) => Self::Unix,
+        }
+    }
+
+    /// For a log line; an address that was not asked for is not in the line either.
+    pub fn peer(&self) -> Peer {
+        match self {
+            Self::V4(address) => Peer::Inet(SocketAddr::V4(*address)),
+            Self::V6(address) => Peer::Inet(SocketAddr::V6(**address)),
+            Self::NotAsked | Self::Unix => Peer::Unix,
+        }
+    }
+
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::V4(address) => Some(IpAddr::V4(*address.ip())),
+            Self::V6(address) => Some(IpAddr::V6(*address.ip())),
+            Self::NotAsked | Self::Unix => None,
+        }
+    }
 }
 
 /// Now, microseconds since 1970, on the ring's cached clock.
@@ -34,12 +72,13 @@ pub(crate) fn wall_us() -> u64 {
 pub(crate) fn at_accept(session: &Session) {
     let run = session.road.run(session.frontend);
     if run.needs_local_address {
-        session.addresses.local.set(session.client.local().ok().map(|address| socket::peer(&address)));
+        let local = session.client.local().ok().map(|address| socket::peer(&address));
+        session.addresses.borrow_mut().get_or_insert_default().local = local;
     }
     if run.moment != Some(Moment::Accept) {
         return;
     }
-    let (client, local) = (session.client_address.unwrap_or(Peer::Unix), session.addresses.local.get().unwrap_or(Peer::Unix));
+    let (client, local) = (session.client_address.peer(), addresses(session).local.unwrap_or(Peer::Unix));
     let config = session.frontend_config();
     let channel = &session.road.generation.log_channels[session.frontend.index()];
     LINE.with_borrow_mut(|(line, _)| {
@@ -54,10 +93,10 @@ pub(crate) fn at_accept(session: &Session) {
 pub(crate) fn at_connect(session: &Session, server: &Sock) {
     let run = session.road.run(session.frontend);
     if run.needs_source_address {
-        session.addresses.source.set(socket::local_of(&server.fd()).ok());
+        session.addresses.borrow_mut().get_or_insert_default().source = socket::local_of(&server.fd()).ok();
     }
     if run.needs_server_address {
-        session.addresses.server.set(socket::peer_of(&server.fd()).ok());
+        session.addresses.borrow_mut().get_or_insert_default().server = socket::peer_of(&server.fd()).ok();
     }
     if run.moment == Some(Moment::Connect) {
         session.assigned.logged.set(true);
@@ -141,6 +180,10 @@ fn count_end(session: &Session, termination: Termination) {
     }
 }
 
+fn addresses(session: &Session) -> Addresses {
+    session.addresses.borrow().as_deref().copied().unwrap_or_default()
+}
+
 fn timers(session: &Session) -> Timers {
     let assigned = &session.assigned;
     let mark = |value: u64| (value != 0).then_some(value);
@@ -161,17 +204,18 @@ fn write_line(session: &Session, termination: Termination, ended: bool) {
     let server = assigned.server.borrow();
     let backend = assigned.backend.get().map(|id| (&session.road.model().backend(id).name, generation.backend(id)));
     let counters = &generation.frontend(session.frontend).counters[session.shard.index];
+    let addresses = addresses(session);
     let record = Record {
         accepted_us: session.accepted_wall_us,
-        client: session.client_address.unwrap_or(Peer::Unix),
-        local: session.addresses.local.get().unwrap_or(Peer::Unix),
+        client: session.client_address.peer(),
+        local: addresses.local.unwrap_or(Peer::Unix),
         bind_id: session.road.bind_id(session.frontend, session.bind),
         frontend: &config.name,
         tls: None,
         backend: backend.as_ref().map_or(&config.name, |(name, _)| name),
         server: server.as_ref().map(|server| &*server.name),
-        server_address: session.addresses.server.get(),
-        source_address: session.addresses.source.get(),
+        server_address: addresses.server,
+        source_address: addresses.source,
         timers: timers(session),
         bytes_to_client: session.down.bytes.get(),
         bytes_from_client: session.up.bytes.get(),

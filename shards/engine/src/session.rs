@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringmain_model::{BackendId, BindId, Frontend, FrontendId};
-use ringmain_policy::record::{Cause, Peer, Phase, Termination};
+use ringmain_policy::record::{Cause, Phase, Termination};
 
 use crate::forward::Meter;
 use crate::live::{BackendLive, FrontendLive, ServerLive, Slot};
-use crate::record::Addresses;
+use crate::record::{Address, Addresses};
 use crate::ring::{self, S, Sock, Timer};
 use crate::road::Pin;
 use crate::shard::{Arrival, Shard};
@@ -42,7 +42,7 @@ pub(crate) struct Session {
     pub frontend: FrontendId,
     pub bind: BindId,
     pub client: S,
-    pub client_address: Option<Peer>,
+    pub client_address: Address,
     pub accepted_us: u64,
     pub accepted_wall_us: u64,
     pub number: u32,
@@ -51,14 +51,15 @@ pub(crate) struct Session {
     pub ended: Signal,
     pub timer: Timer,
     /// From the client to the server.
-    pub up: Rc<Meter>,
+    pub up: Meter,
     /// From the server to the client.
-    pub down: Rc<Meter>,
+    pub down: Meter,
     /// Bytes already in the counters.
     pub flushed_in: Cell<u64>,
     /// Bytes already in the counters.
     pub flushed_out: Cell<u64>,
-    pub addresses: Addresses,
+    /// Only there when log lines name other addresses than the client's.
+    pub addresses: RefCell<Option<Box<Addresses>>>,
     pub assigned: Assigned,
 }
 
@@ -83,14 +84,35 @@ pub(crate) struct Assigned {
     pub logged: Cell<bool>,
 }
 
-/// Starts a session for an admitted connection.
-pub(crate) fn start(shard: &'static Shard, arrival: Arrival) {
-    ring::spawn(serve(shard, arrival));
+/// A session's meter of the direction from the client to the server.
+#[derive(Clone)]
+pub(crate) struct Up(pub Rc<Session>);
+
+impl AsRef<Meter> for Up {
+    fn as_ref(&self) -> &Meter {
+        &self.0.up
+    }
 }
 
-fn serve(shard: &'static Shard, arrival: Arrival) -> impl Future<Output = ()> {
+/// A session's meter of the direction from the server to the client.
+#[derive(Clone)]
+pub(crate) struct Down(pub Rc<Session>);
+
+impl AsRef<Meter> for Down {
+    fn as_ref(&self) -> &Meter {
+        &self.0.down
+    }
+}
+
+/// Starts a session for an admitted connection.
+pub(crate) fn start(shard: &'static Shard, arrival: Arrival) {
+    if let Some((session, client)) = Session::open(shard, arrival) {
+        ring::spawn(serve(session, client));
+    }
+}
+
+fn serve(session: Rc<Session>, client: Sock) -> impl Future<Output = ()> {
     async move {
-        let Some((session, client)) = Session::open(shard, arrival) else { return };
         let termination = match Box::pin(assign::reach(&session)).await {
             Ok(server) => exchange::run(&session, client, server).await,
             Err(termination) => {
@@ -121,7 +143,7 @@ impl Session {
             frontend,
             bind,
             client: client.handle(),
-            client_address,
+            client_address: Address::of(client_address),
             accepted_us,
             accepted_wall_us: record::wall_us().saturating_sub(ring::now_us().saturating_sub(accepted_us)),
             number: shard.process.next_session.fetch_add(1, std::sync::atomic::Ordering::Relaxed) as u32,
@@ -129,11 +151,11 @@ impl Session {
             ending: Cell::new(None),
             ended: Signal::default(),
             timer: Timer::new(),
-            up: Rc::default(),
-            down: Rc::default(),
+            up: Meter::new(),
+            down: Meter::new(),
             flushed_in: Cell::new(0),
             flushed_out: Cell::new(0),
-            addresses: Addresses::default(),
+            addresses: RefCell::default(),
             assigned: Assigned::default(),
         });
         let key = shard.sessions.borrow_mut().insert(session.clone());
@@ -191,5 +213,21 @@ impl Session {
     pub fn is_on_backup_of(&self, backend: &Arc<BackendLive>) -> bool {
         let here = self.assigned.backend.get().is_some_and(|id| Arc::ptr_eq(self.road.generation.backend(id), backend));
         here && self.assigned.server_is_backup.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Session>, Sock) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// 10,000 idle MQTT clients hold 10,000 of these.
+    #[test]
+    fn a_session_stays_small() {
+        let (future, facts) = (size_of_future(serve), size_of::<Session>());
+        assert!(future <= 272 && facts <= 304, "future {future} bytes, facts {facts} bytes");
     }
 }

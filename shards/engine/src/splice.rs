@@ -5,7 +5,6 @@
 //! the direction holds one pipe (or buffer) at most, and only while bytes are in it.
 
 use std::io;
-use std::rc::Rc;
 
 use crate::forward::{End, Meter, Splice, code};
 use crate::ring::{self, Buf, Pipe, S};
@@ -28,13 +27,14 @@ pub(crate) enum Bulk {
 }
 
 /// Runs the bulk phase; `held` is a buffer already read and not yet sent.
-pub(crate) async fn bulk(from: S, to: S, meter: Rc<Meter>, splice: Splice, held: Option<Buf>) -> Bulk {
+pub(crate) async fn bulk(from: S, to: S, meter: impl AsRef<Meter>, splice: Splice, held: Option<Buf>) -> Bulk {
+    let meter = meter.as_ref();
     meter.bulk_phases.set(meter.bulk_phases.get() + 1);
-    if let Err(end) = prepare(from, to, &meter, held).await {
+    if let Err(end) = prepare(from, to, meter, held).await {
         return Bulk::End(end);
     }
     let outcome = match from.receive_ended() {
-        None => shovel(from, to, &meter, splice).await,
+        None => shovel(from, to, meter, splice).await,
         Some(Ok(())) => Bulk::End(End::Eof),
         Some(Err(error)) => Bulk::End(End::ReadError(code(&error))),
     };
