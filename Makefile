@@ -10,9 +10,8 @@ VERSUS  ?=
 
 RINGMAIN  := $(TARGET)/release/ringmain
 RINGBENCH := $(TARGET)/release/ringbench
-# What the end-to-end tests start, and where they find Python packages.
-TEST_ENVIRONMENT = RINGMAIN_BIN=$(abspath $(RINGMAIN)) RINGBENCH_BIN=$(abspath $(RINGBENCH)) \
-	PYTHONPATH=$(abspath $(TARGET))/setup/python
+# What the end-to-end tests start.
+TEST_ENVIRONMENT = RINGMAIN_BIN=$(abspath $(RINGMAIN)) RINGBENCH_BIN=$(abspath $(RINGBENCH))
 
 .PHONY: help demo run build test check bench versus fuzz asan soak install
 

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Installs what a group of tasks needs, or says exactly what is missing.
 #
-#   tools/setup/install.sh [--check] GROUP...      groups: build test versus fuzz
+#   tools/setup/install.sh [--check] GROUP...      groups: build test versus fuzz python
 #
 # As root on a Debian-like system missing packages are installed with apt-get; no service is started, and units that
 # came with them stay disabled. Anywhere else, and always with --check, missing things are listed and the exit code is 1.
-# Python packages go to target/setup/python, never into the system.
+# Python packages (group python) go to target/setup/python, never into the system; scripts set PYTHONPATH to it.
 set -eu
 
 usage() {
@@ -30,13 +30,15 @@ needs() {
 		versus libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
 		versus strace strace
 		fuzz g++ c++
+		python python3 python3
+		python python3-pip pip3
 	TABLE
 }
 
 # Python packages of a group: group, requirement, path below target/setup/python that proves it.
 python_needs() {
 	cat <<-'TABLE'
-		test paho-mqtt==2.1.0 paho/mqtt/client.py
+		python paho-mqtt==2.1.0 paho/mqtt/client.py
 	TABLE
 }
 
@@ -111,7 +113,7 @@ groups=
 for argument in "$@"; do
 	case $argument in
 	--check) check=yes ;;
-	build | test | versus | fuzz) groups="$groups $argument" ;;
+	build | test | versus | fuzz | python) groups="$groups $argument" ;;
 	-h | --help) usage && exit 0 ;;
 	*) echo "install.sh: unknown argument '$argument'" >&2 && usage >&2 && exit 2 ;;
 	esac

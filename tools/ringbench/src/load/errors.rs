@@ -31,12 +31,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The kind of an error of a socket.
+    /// The kind of an error of an established connection, or of a local failure to make one.
     pub fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::ECONNREFUSED) => Self::Refused,
             Some(libc::ECONNRESET | libc::EPIPE) => Self::Reset,
-            Some(libc::ETIMEDOUT) => Self::ConnectTimeout,
+            Some(libc::ETIMEDOUT) => Self::Timeout,
             Some(libc::EADDRNOTAVAIL) => Self::LocalPorts,
             Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => Self::LocalResources,
             _ => Self::Network,

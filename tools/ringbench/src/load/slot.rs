@@ -136,7 +136,10 @@ pub(super) fn start_connect(target: SocketAddr) -> io::Result<TcpStream> {
 /// How a connect ended, once its socket is writable; none when it has not.
 pub(super) fn connect_result(stream: &TcpStream) -> Option<Result<(), ErrorKind>> {
     match stream.take_error() {
-        Ok(Some(error)) | Err(error) => Some(Err(ErrorKind::of(&error))),
+        Ok(Some(error)) | Err(error) => Some(Err(match ErrorKind::of(&error) {
+            ErrorKind::Timeout => ErrorKind::ConnectTimeout,
+            kind => kind,
+        })),
         Ok(None) => stream.peer_addr().is_ok().then_some(Ok(())),
     }
 }

@@ -245,14 +245,18 @@ impl Service {
                     self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
                     return self.poller.modify(&self.listener, LISTENER_TOKEN, Interest { read: false, write: false });
                 }
-                // The client gave up between its connect and our accept.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT)) => {
+                    return Err(error);
+                }
+                // The client or the network gave up between its connect and our accept.
                 Err(_) => continue,
             };
             self.counters.accepted.fetch_add(1, Ordering::Relaxed);
             match self.options.failure {
                 Failure::Close => drop(stream),
                 Failure::Reset => reset(stream),
-                _ => self.adopt(stream)?,
+                // A connection that cannot be served is closed; the server goes on.
+                _ => drop(self.adopt(stream)),
             }
         }
     }
@@ -295,8 +299,7 @@ impl Service {
     /// Lets the answers go whose delay is over, and wakes a listener that rested.
     fn release_held(&mut self) {
         let now = Instant::now();
-        while let Some(&(at, slot, birth)) = self.held.front().filter(|(at, ..)| *at <= now) {
-            debug_assert!(at <= now);
+        while let Some(&(_, slot, birth)) = self.held.front().filter(|(at, ..)| *at <= now) {
             self.held.pop_front();
             let Some(conversation) = self.conversations.get_mut(slot).and_then(Option::as_mut).filter(|one| one.birth() == birth) else {
                 continue;

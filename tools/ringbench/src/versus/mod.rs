@@ -67,7 +67,8 @@ pub fn run(arguments: &VersusArguments) -> anyhow::Result<bool> {
             results.idle.push(sample::idle(subject, idle_connections, IDLE_HOLD, load_cpu)?);
         }
     }
-    measure(&subjects, &workloads, rounds, duration, load_cpu, arguments.seed, &bar, &mut results)?;
+    let course = Course { rounds, duration, load_cpu, seed: arguments.seed };
+    results.samples = measure(&subjects, &workloads, &course, &bar)?;
     bar.finish_and_clear();
     print!("{}", report::tables(&subjects, &workloads, &results));
     let path = arguments.output.join("versus.json");
@@ -77,33 +78,32 @@ pub fn run(arguments: &VersusArguments) -> anyhow::Result<bool> {
     Ok(results.samples.iter().all(|sample| sample.errors == 0) && results.idle.iter().all(|sample| sample.errors == 0))
 }
 
-#[allow(clippy::too_many_arguments, reason = "one call site, and each argument is a plain setting of the run")]
-fn measure(
-    subjects: &[Subject],
-    workloads: &[VersusWorkload],
+/// How long, how often, where and in which order.
+struct Course {
     rounds: usize,
     duration: Duration,
     load_cpu: usize,
     seed: u64,
-    bar: &ProgressBar,
-    results: &mut Results,
-) -> anyhow::Result<()> {
-    for round in 0..=rounds {
+}
+
+fn measure(subjects: &[Subject], workloads: &[VersusWorkload], course: &Course, bar: &ProgressBar) -> anyhow::Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    for round in 0..=course.rounds {
         // Round 0 warms caches and pools and is thrown away.
-        let time = if round == 0 { WARM_UP } else { duration };
-        for index in shuffled(subjects.len() * workloads.len(), seed.wrapping_add(round as u64)) {
+        let duration = if round == 0 { WARM_UP } else { course.duration };
+        for index in shuffled(subjects.len() * workloads.len(), course.seed.wrapping_add(round as u64)) {
             let (Some(subject), Some(workload)) = (subjects.get(index % subjects.len()), workloads.get(index / subjects.len())) else {
                 continue;
             };
             bar.set_message(format!("{workload} {}", subject.title));
-            let sample = sample::run(subject, *workload, round, time, load_cpu)?;
+            let sample = sample::run(subject, *workload, round, duration, course.load_cpu)?;
             if round > 0 {
-                results.samples.push(sample);
+                samples.push(sample);
             }
             bar.inc(1);
         }
     }
-    Ok(())
+    Ok(samples)
 }
 
 fn progress_bar(subjects: usize, workloads: usize, rounds: usize) -> ProgressBar {
