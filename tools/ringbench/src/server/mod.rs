@@ -264,15 +264,16 @@ impl Service {
     fn adopt(&mut self, stream: TcpStream) -> io::Result<()> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        let slot = self.vacant.pop().unwrap_or(self.conversations.len());
-        if slot == self.conversations.len() {
-            self.conversations.push(None);
-        }
+        let slot = self.vacant.last().copied().unwrap_or(self.conversations.len());
         self.births = self.births.wrapping_add(1);
         let conversation = Conversation::new(stream, self.births, &self.options);
         self.poller.add(conversation.stream(), token(slot, self.births), conversation.interest())?;
-        if let Some(entry) = self.conversations.get_mut(slot) {
-            *entry = Some(conversation);
+        match self.conversations.get_mut(slot) {
+            Some(entry) => {
+                self.vacant.pop();
+                *entry = Some(conversation);
+            }
+            None => self.conversations.push(Some(conversation)),
         }
         self.counters.open.fetch_add(1, Ordering::Relaxed);
         Ok(())
