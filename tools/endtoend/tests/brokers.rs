@@ -110,15 +110,15 @@ fn toml_text(shards: u32, listen: u16, log: u16, brokers: &[Broker]) -> String {
     let mut text = format!(
         r#"[global]
 maxconn = 10_240
-nbthread = {shards}
+shards = {shards}
 log = [{{ to = "127.0.0.1:{log}", facility = "local3", level = "info" }}]
-stats_socket = [{{ address = "@SOCKET@", level = "admin" }}]
+stats = {{ socket = [{{ address = "@SOCKET@", level = "admin" }}] }}
 
 [defaults]
 mode = "tcp"
 log = "global"
 log_format = "tcp"
-redispatch = true
+option = {{ redispatch = true }}
 timeout = {{ connect = "10s", client = "240s", server = "240s" }}
 maxconn = 2000
 
