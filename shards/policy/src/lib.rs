@@ -4,6 +4,7 @@
 //! (milliseconds of a monotonic clock) and randomness are arguments, so that everything can be simulated with seeds.
 
 pub mod balance;
+pub mod health;
 pub mod log;
 pub mod queue;
 pub mod rate;

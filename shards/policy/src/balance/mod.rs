@@ -150,7 +150,7 @@ enum Method {
 
 impl Picker {
     /// A picker for `servers`, listed in the order of the backend. Backup servers are used only when no other is usable, and then only the
-    /// first one unless `option allbackups`.
+    /// first one unless `option allbackups`, as the manual says (HAProxy 2.6's fixed maps use others too when their weights differ).
     pub fn build(backend: &Backend, servers: &[ServerView]) -> Self {
         let (members, single_backup) = servers_in_use(servers, backend.options.all_backups);
         let full_map = || {

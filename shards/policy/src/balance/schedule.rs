@@ -22,6 +22,9 @@ pub(super) struct Schedule {
 impl Schedule {
     /// A schedule of the order HAProxy's `roundrobin` has from a fresh start. `weights` are (server index, effective weight above 0);
     /// `None` when empty.
+    ///
+    /// With a few mixes of weights, such as 3 3 2, HAProxy itself leaves its order for a moment every sixteen times the sum of weights;
+    /// the cycle does not.
     pub(super) fn smooth(weights: &[(u32, u32)]) -> Option<Self> {
         let (weights, turns) = bounded(weights)?;
         let mut order = TurnOrder::new(&weights);
@@ -133,6 +136,8 @@ impl TurnOrder {
             weights.iter().map(|&(server, weight)| Runner { server, weight: u64::from(weight), due: 0, remainder: 0 }).collect();
         fresh.sort_by_key(|runner| Reverse(runner.weight));
         let round = fresh.iter().map(|runner| runner.weight).sum();
+        // HAProxy starts at the end of a round, and its order has an irregularity at the end of the next. Counting from 0 gives the same
+        // order and moves that to after the second round, so that the second round is the exact cycle.
         Self { round, turn: 0, fresh: fresh.into(), due: BinaryHeap::new(), served_out: Vec::new(), insertions: 0 }
     }
 
