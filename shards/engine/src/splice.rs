@@ -4,6 +4,7 @@
 //! that a slow receiver holds none of the shard's shared buffers; from then on bytes wait in the sender's socket, and
 //! the direction holds one pipe (or buffer) at most, and only while bytes are in it.
 
+use std::cell::RefCell;
 use std::io;
 
 use crate::forward::{End, Meter, Splice, code};
@@ -17,6 +18,38 @@ const SMALL_WAKES: u32 = 16;
 const SMALL_BYTES: usize = 16 << 10;
 /// The buffer used where splice(2) is not.
 const COPY_BYTES: usize = 64 << 10;
+
+/// Copy buffers kept for the next user.
+const KEPT_BUFFERS: usize = 4;
+
+thread_local! {
+    static BUFFERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A large buffer, pooled: the one used last is the one still in the cache.
+struct Large {
+    bytes: Box<[u8]>,
+}
+
+impl Large {
+    fn take() -> Large {
+        let kept = BUFFERS.with_borrow_mut(Vec::pop);
+        Large { bytes: kept.unwrap_or_else(|| vec![0; COPY_BYTES].into()) }
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        // A thread that is ending keeps nothing.
+        let _ = BUFFERS.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.len() < KEPT_BUFFERS {
+                kept.push(bytes);
+            }
+        });
+    }
+}
 
 /// How a bulk phase ended.
 pub(crate) enum Bulk {
@@ -136,15 +169,15 @@ async fn splice_once(from: S, to: S, meter: &Meter, mut pipe: Pipe) -> Result<Op
 }
 
 async fn copy_once(from: S, to: S, meter: &Meter) -> Result<Option<usize>, Stop> {
-    let mut buffer = vec![0; COPY_BYTES];
-    let count = filled(|| from.try_read(&mut buffer))?;
+    let mut buffer = Large::take();
+    let count = filled(|| from.try_read(&mut buffer.bytes))?;
     if count == 0 {
         return Ok(None);
     }
     meter.read(count);
-    buffer.truncate(count);
     let mut sent = 0;
-    while let Some(rest) = buffer.get(sent..).filter(|rest| !rest.is_empty()) {
+    while sent < count {
+        let rest = buffer.bytes.get(sent..count).unwrap_or_default();
         match to.try_write(rest) {
             Ok(count) => {
                 meter.written(count);

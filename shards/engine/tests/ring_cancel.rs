@@ -113,6 +113,19 @@ fn sends_of_every_kind() {
     });
 }
 
+/// The peer stays and reads nothing: only the cancellation can end the pending rest.
+#[test]
+fn a_clogged_socket_closes_at_once() {
+    at_every_point(|polls| async move {
+        let (sock, far) = pair();
+        clog(sock.handle()).await;
+        poll_times(sock.handle().tx_idle(), polls).await;
+        drop(sock);
+        settled().await;
+        drop(far);
+    });
+}
+
 #[test]
 fn sends_of_received_buffers() {
     at_every_point(|polls| async move {
@@ -254,6 +267,12 @@ fn directions() {
     });
 }
 
+async fn echo_once(s: S) {
+    if let Ok(Some(buf)) = s.recv().await {
+        let _ = s.send(buf).await;
+    }
+}
+
 /// Random operations on random sockets, dropped at random.
 #[test]
 fn a_storm_of_cancellations() {
@@ -269,18 +288,16 @@ fn a_storm_of_cancellations() {
                     let (sock, far) = &pairs[random.below(12) as usize];
                     let (s, polls) = (sock.handle(), random.below(4) as u32);
                     match random.below(9) {
-                        0 => drop(poll_times(s.recv(), polls).await),
-                        1 => drop(poll_times(s.send_bytes(&[1; 3_000]), polls).await),
-                        2 => drop(poll_times(s.send_owned(vec![2; 200_000].into()), polls).await),
-                        3 => drop(poll_times(s.tx_idle(), polls).await),
-                        4 => drop(poll_times(s.closed(), polls).await),
-                        5 => drop(poll_times(s.stop_recv(), polls).await),
-                        6 => drop((&*far).write(&[3; 10_000])),
-                        7 => drop((&*far).read(&mut [0; 16_384])),
-                        _ => {
-                            drop(poll_times(async { s.send(s.recv().await?.ok_or(std::io::ErrorKind::UnexpectedEof)?).await }, polls).await)
-                        }
-                    }
+                        0 => poll_times(s.recv(), polls).await,
+                        1 => poll_times(s.send_bytes(&[1; 3_000]), polls).await,
+                        2 => poll_times(s.send_owned(vec![2; 200_000].into()), polls).await,
+                        3 => poll_times(s.tx_idle(), polls).await,
+                        4 => poll_times(s.closed(), polls).await,
+                        5 => poll_times(s.stop_recv(), polls).await,
+                        6 => (&*far).write(&[3; 10_000]).is_ok(),
+                        7 => (&*far).read(&mut [0; 16_384]).is_ok(),
+                        _ => poll_times(echo_once(s), polls).await,
+                    };
                 }
                 drop(pairs);
                 settled().await;

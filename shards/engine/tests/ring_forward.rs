@@ -16,8 +16,10 @@ use ring_common::*;
 use ringmain_engine::forward::{End, Meter, Splice, direction};
 use ringmain_engine::ring::{self, Config, Mode, Sock};
 
+type Ends = Rc<Cell<Option<(End, End)>>>;
+
 /// Starts a session between two streams: both directions, half-closes passed on. Reports when it has ended.
-fn session(left: TcpStream, right: TcpStream, splice: Splice) -> (Rc<Cell<Option<(End, End)>>>, Rc<Meter>, Rc<Meter>) {
+fn session(left: TcpStream, right: TcpStream, splice: Splice) -> (Ends, Rc<Meter>, Rc<Meter>) {
     let (left, right) = (Sock::adopt(OwnedFd::from(left)), Sock::adopt(OwnedFd::from(right)));
     let (up, down) = (Rc::new(Meter::new()), Rc::new(Meter::new()));
     let ended = Rc::new(Cell::new(None));

@@ -263,6 +263,27 @@ fn a_thread_can_have_one_ring_after_another_but_not_two() {
     });
 }
 
+/// What outlives the ring stays valid, and the thread gets no second ring that could confuse the two.
+#[test]
+fn an_abandoned_ring_leaves_its_memory() {
+    let executor = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound).io_memory(64 << 10).make();
+    executor.expect("executor").run(async {
+        let buf = ring::run(small(Mode::Auto), async {
+            let (sock, mut far) = pair();
+            far.write_all(b"survivor").expect("write");
+            let buf = sock.handle().recv().await.expect("recv").expect("bytes");
+            std::mem::forget(sock);
+            buf
+        });
+        let buf = buf.await.expect("ring");
+        assert_eq!(&buf[..], b"survivor");
+        drop(buf);
+        assert!(matches!(ring::run(small(Mode::Auto), async {}).await, Err(RingError::Occupied)));
+        let (sock, _far) = pair();
+        assert!(sock.handle().send_bytes(b"x").await.is_err());
+    });
+}
+
 #[test]
 fn wrong_configurations_are_refused() {
     let executor = glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound).io_memory(64 << 10).make();

@@ -86,6 +86,8 @@ pub(super) struct Core {
     pub(super) pool: Pool,
     pub(super) slots: Slots,
     pub(super) batch: RefCell<Vec<Batched>>,
+    // Boxed, because the kernel reads them where they are until the enter.
+    #[allow(clippy::vec_box)]
     pub(super) addresses: RefCell<Vec<Box<socket2::SockAddr>>>,
     pub(super) backlog: RefCell<VecDeque<squeue::Entry>>,
     pub(super) starved: RefCell<Vec<u32>>,
@@ -266,16 +268,15 @@ impl Core {
             (WRITE_POLL, Kind::WritePoll),
             (CLOSE_POLL, Kind::ClosePoll),
             (CONNECTING, Kind::Connect),
+            (SEND_SLOW, Kind::Rest),
         ];
         for (flag, kind) in all {
             if slot.has(flag) {
                 self.cancel(index, kind);
             }
         }
-        if slot.has(SEND_SLOW) && self.fast {
-            // The kernel reads from the rest: it stays until the completion.
-            self.cancel(index, Kind::Rest);
-        } else {
+        // In fast mode the kernel reads from the rest: it stays until the completion (see `settle`).
+        if !self.fast {
             drop(slot.rest.take());
         }
         if slot.has(SEND_BATCHED) {

@@ -50,7 +50,9 @@ pub fn doorbell() -> Doorbell {
 pub fn rung() -> impl Future<Output = ()> {
     poll_fn(|context| {
         core::with(|core| {
-            if core.bell.pending.take() || core.bell.shared.rung.swap(false, Ordering::SeqCst) {
+            let shared = &core.bell.shared;
+            let now = shared.rung.load(Ordering::Relaxed) && shared.rung.swap(false, Ordering::SeqCst);
+            if core.bell.pending.take() || now {
                 return Poll::Ready(());
             }
             keep(&core.bell.waker, context.waker());

@@ -181,13 +181,8 @@ impl Core {
         }
         match -result {
             0 => slot.raise(RECV_EOF),
-            libc::ENOBUFS if !slot.has(ORPHAN) => {
-                // A reader that stopped on purpose is not starved; one that waits is started again by the driver.
-                if !stopped && slot.has(RECV_WAIT) {
-                    self.starve(index, slot);
-                    return;
-                }
-            }
+            // A reader that stopped on purpose is not starved; one that waits is started again by the driver.
+            libc::ENOBUFS if !stopped && slot.has(RECV_WAIT) => return self.starve(index, slot),
             code if code > 0 && !matches!(code, libc::ECANCELED | libc::EAGAIN | libc::EINTR | libc::ENOBUFS) => {
                 slot.recv_error.set(code as u16);
             }

@@ -41,7 +41,7 @@ impl Timer {
     }
 
     /// Waits until the timer has fired since it was last set; at once if it has. For ever if it is not set.
-    pub fn fired(&self) -> impl Future<Output = ()> + use<> {
+    pub fn fired(&self) -> impl Future<Output = ()> {
         let id = self.id;
         poll_fn(move |context| {
             let Some(id) = id else { return Poll::Pending };

@@ -11,8 +11,9 @@ pub(super) const TICK_MS: u64 = 4;
 const LEVELS: usize = 6;
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
-/// Deadlines further away than this many ticks (about eight years) are looked at again then.
-const HORIZON: u64 = (1 << (SLOT_BITS * LEVELS as u32)) - 1;
+/// Deadlines further away than this many ticks (about eight years) are looked at again then. Two slots less than the
+/// top level spans, so that a link never lands in the slot the wheel stands in.
+const HORIZON: u64 = (SLOTS as u64 - 2) << (SLOT_BITS * (LEVELS as u32 - 1));
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -267,6 +268,23 @@ mod tests {
         wheel.set(id, 1_000);
         wheel.advance(1_000, &mut Vec::new());
         assert!(wheel.fired(id));
+    }
+
+    #[test]
+    fn deadlines_beyond_the_horizon_wait() {
+        for start_ms in [0, 123_456_789, u64::from(u32::MAX)] {
+            let mut wheel = Wheel::new(start_ms);
+            let id = wheel.create();
+            wheel.set(id, u64::MAX);
+            let mut now_ms = start_ms;
+            for _ in 0..20 {
+                let next_ms = wheel.next_ms().expect("armed");
+                assert!(next_ms > now_ms, "{next_ms} is not after {now_ms}");
+                now_ms = next_ms;
+                wheel.advance(now_ms, &mut Vec::new());
+                assert!(!wheel.fired(id));
+            }
+        }
     }
 
     #[test]

@@ -31,7 +31,11 @@ where
         sender.send(output).expect("test thread");
     });
     match receiver.recv_timeout(PATIENCE) {
-        Ok(output) => output.expect("ring"),
+        Ok(output) => {
+            // The executor's descriptors are gone when its thread is.
+            thread.join().expect("test thread");
+            output.expect("ring")
+        }
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("the ring did not finish in time"),
         Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().expect_err("panic")),
     }
