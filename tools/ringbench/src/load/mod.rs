@@ -7,6 +7,7 @@ mod bulk;
 mod dialogue;
 mod errors;
 mod exchange;
+mod merge;
 mod recorder;
 mod run;
 mod schedule;
@@ -14,8 +15,9 @@ mod slot;
 
 pub use dialogue::Protocol;
 pub use errors::{ErrorCounts, ErrorKind};
+pub use merge::IntervalPoint;
 pub use recorder::{Share, latency_histogram};
-pub use run::{IntervalPoint, Outcome, Snapshot, run};
+pub use run::{GeneratorCost, Outcome, Snapshot, run};
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -3,15 +3,17 @@
 use super::bulk::Streamer;
 use super::errors::ErrorCounts;
 use super::exchange::{Exchanger, nanoseconds};
-use super::recorder::{Interval, Live, Recorder, Share};
-use super::{Plan, PlanError};
+use super::merge::Merged;
+use super::recorder::{Live, Recorder, Share};
+use super::{IntervalPoint, Plan, PlanError};
 use crate::cpu::{self, CpuTime};
+use crate::protocol::ServerName;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,27 +55,6 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Connections established now.
     pub connected: u64,
-}
-
-/// One second of the time series.
-#[derive(Clone, Debug, Serialize)]
-pub struct IntervalPoint {
-    /// Seconds from the start of the measured part to the start of this interval.
-    pub second: u64,
-    /// Operations completed.
-    pub operations: u64,
-    /// Failures.
-    pub errors: u64,
-    /// Bytes sent.
-    pub bytes_up: u64,
-    /// Bytes received.
-    pub bytes_down: u64,
-    /// Median latency in microseconds.
-    pub p50_us: f64,
-    /// 99th percentile in microseconds.
-    pub p99_us: f64,
-    /// Largest latency in microseconds.
-    pub max_us: f64,
 }
 
 /// What the generator itself cost, per worker.
@@ -157,14 +138,14 @@ pub fn run(plan: &Plan, mut observe: impl FnMut(Snapshot)) -> io::Result<Outcome
         let panicked = || io::Error::other("a load worker panicked");
         workers.into_iter().map(|worker| worker.join().map_err(|_| panicked())?).collect::<io::Result<Vec<Report>>>()
     })?;
-    Ok(merged.finish(plan, reports))
+    Ok(merged.finish(plan, &reports))
 }
 
 /// What a worker reports at its end.
-struct Report {
-    shares: HashMap<crate::protocol::ServerName, Share>,
-    measured_ns: u64,
-    cost: GeneratorCost,
+pub(super) struct Report {
+    pub(super) shares: HashMap<ServerName, Share>,
+    pub(super) measured_ns: u64,
+    pub(super) cost: GeneratorCost,
 }
 
 fn work(plan: &Plan, clock: Clock, gate: &Gate, recorder: Recorder<'_>, worker: usize) -> io::Result<Report> {
@@ -207,88 +188,4 @@ fn cost(used: CpuTime, wall: Duration) -> GeneratorCost {
 fn part(total: u64, index: usize, parts: usize) -> u64 {
     let parts = parts.max(1) as u64;
     total / parts + u64::from((index as u64) < total % parts)
-}
-
-/// Everything the workers handed over.
-struct Merged {
-    total: Interval,
-    seconds: BTreeMap<u64, Interval>,
-}
-
-impl Merged {
-    fn new() -> Self {
-        Self { total: Interval::empty(0), seconds: BTreeMap::new() }
-    }
-
-    /// Takes intervals until all workers are gone.
-    fn collect(&mut self, receiver: &Receiver<Interval>, mut tick: impl FnMut()) {
-        let mut next_tick = Instant::now();
-        loop {
-            match receiver.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
-                Ok(interval) => {
-                    merge(&mut self.total, &interval);
-                    match self.seconds.get_mut(&interval.index) {
-                        Some(known) => merge(known, &interval),
-                        None => drop(self.seconds.insert(interval.index, interval)),
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    tick();
-                    next_tick = Instant::now() + Duration::from_millis(100);
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-    }
-
-    fn finish(self, plan: &Plan, reports: Vec<Report>) -> Outcome {
-        let mut servers: BTreeMap<String, Share> = BTreeMap::new();
-        for (name, share) in reports.iter().flat_map(|report| &report.shares) {
-            let sum = servers.entry(name.as_str().to_owned()).or_default();
-            sum.answers += share.answers;
-            sum.connections += share.connections;
-        }
-        let longest = reports.iter().map(|report| report.measured_ns).max().unwrap_or(0);
-        // With a time limit the rate refers to the whole time, even when the last answer came a little before or after its end.
-        let planned = nanoseconds(plan.duration);
-        let measured_ns = if plan.count.is_some() || plan.stream_bytes.is_some() { longest } else { longest.max(planned) };
-        let intervals = self.seconds.values().map(point).collect();
-        Outcome {
-            latency: self.total.latency,
-            connect: self.total.connect,
-            lag: self.total.lag,
-            operations: self.total.operations,
-            errors: self.total.errors,
-            bytes_up: self.total.bytes_up,
-            bytes_down: self.total.bytes_down,
-            measured: Duration::from_nanos(measured_ns),
-            servers,
-            intervals,
-            generator: reports.iter().map(|report| report.cost).collect(),
-        }
-    }
-}
-
-fn merge(into: &mut Interval, from: &Interval) {
-    into.latency += &from.latency;
-    into.connect += &from.connect;
-    into.lag += &from.lag;
-    into.operations += from.operations;
-    into.errors.merge(&from.errors);
-    into.bytes_up += from.bytes_up;
-    into.bytes_down += from.bytes_down;
-}
-
-fn point(interval: &Interval) -> IntervalPoint {
-    let microseconds = |value: u64| value as f64 / 1000.0;
-    IntervalPoint {
-        second: interval.index,
-        operations: interval.operations,
-        errors: interval.errors.total(),
-        bytes_up: interval.bytes_up,
-        bytes_down: interval.bytes_down,
-        p50_us: microseconds(interval.latency.value_at_quantile(0.5)),
-        p99_us: microseconds(interval.latency.value_at_quantile(0.99)),
-        max_us: microseconds(interval.latency.max()),
-    }
 }
