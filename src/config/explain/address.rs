@@ -33,9 +33,11 @@ pub fn log_destination(destination: &LogDestination) -> String {
 /// The address of a server.
 pub fn server(address: &ServerAddress) -> String {
     let host = match &address.host {
-        ServerHost::Unix(path) => return unix(path),
-        ServerHost::Abstract(name) => return format!("abns@{name}"),
-        ServerHost::Ip(IpAddr::V6(ip)) if address.host_text.contains(':') => format!("[{ip}]"),
+        // As written, with its prefix.
+        ServerHost::Unix(_) | ServerHost::Abstract(_) => return address.host_text.to_string(),
+        ServerHost::Ip(IpAddr::V6(_)) if address.host_text.contains(':') && !address.host_text.starts_with('[') => {
+            format!("[{}]", address.host_text)
+        }
         _ => address.host_text.to_string(),
     };
     match address.port {

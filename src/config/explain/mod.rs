@@ -5,6 +5,7 @@
 //! down: first plain settings, then values that are derived from others. The caller lends the loader; nothing here reads files.
 
 mod address;
+mod defaults;
 mod global;
 mod proxy;
 mod server;
@@ -12,14 +13,17 @@ mod writer;
 
 use ringmain_model::{Backend, BackendId, Frontend, Model};
 
+use super::draft::SectionKind;
 use writer::Section;
 
 /// Steps of refinement: a setting of level L is written when the text without settings of levels L and above loads with another value.
-const LEVELS: usize = 2;
+const LEVELS: usize = 3;
 /// Level of plain settings with a default.
 const PLAIN: usize = 0;
 /// Level of settings whose default is derived from other settings.
 const DERIVED: usize = 1;
+/// Level of numbers that move when one before them is written: where one still differs, all of a kind are written.
+const ALL: usize = 2;
 
 /// The model as TOML. `load` loads a text as one file in the native language, in the circumstances that the model was loaded in.
 ///
@@ -73,24 +77,34 @@ struct Proxy<'a> {
 
 fn print(model: &Model, references: &[Model]) -> String {
     let mut sections = Vec::new();
-    let mut global = Section::new("global", None);
+    let mut global = Section::new(SectionKind::Global, None);
     global::print(&mut global, &Part::of(model, references, |model| &model.global));
     if !global.is_empty() {
         sections.push(global);
     }
     let proxies = proxies(model);
-    let number = |proxy: &Proxy<'_>, model: &Model| match (proxy.front, proxy.back) {
+    let differs = |proxy: &Proxy<'_>, level: usize| {
+        references.get(level).is_some_and(|reference| number(proxy, reference) != number(proxy, model))
+    };
+    let all_numbered = proxies.iter().any(|proxy| differs(proxy, ALL));
+    let section = |proxy: &Proxy<'_>| {
+        let numbered = all_numbered || differs(proxy, DERIVED);
+        proxy::print(proxy, model, references, numbered.then(|| number(proxy, model)))
+    };
+    let mut printed: Vec<Section> = proxies.iter().map(section).collect();
+    sections.extend(defaults::collect(&mut printed));
+    sections.append(&mut printed);
+    let text: String = sections.iter().map(Section::render).collect();
+    format!("{}\n", text.trim_end())
+}
+
+/// HAProxy's number of a proxy.
+fn number(proxy: &Proxy<'_>, model: &Model) -> u32 {
+    match (proxy.front, proxy.back) {
         (Some((index, _)), _) => model.frontends[index].proxy_id,
         (None, Some((index, _))) => model.backends[index].proxy_id,
         (None, None) => 0,
-    };
-    // One number that differs may move all that follow.
-    let numbered = references.get(DERIVED).is_some_and(|reference| proxies.iter().any(|proxy| number(proxy, reference) != number(proxy, model)));
-    for proxy in &proxies {
-        sections.push(proxy::print(proxy, model, references, numbered));
     }
-    let text: String = sections.iter().map(Section::render).collect();
-    format!("{}\n", text.trim_end())
 }
 
 /// The sections in an order that gives frontends and backends their places and, where possible, proxies their numbers.

@@ -1,28 +1,29 @@
 //! One proxy section of a model as TOML: a frontend, a backend, or both as a `listen`.
 
+use crate::config::draft::SectionKind;
 use ringmain_model::{
     Backend, BackendOptions, Balance, Bind, Frontend, FrontendOptions, Hash, HashFunction, HashMethod, Ipv6Binding, LogSettings,
     Milliseconds, Model, SplicePolicy,
 };
 
 use super::writer::{Section, Value, duration};
-use super::{DERIVED, PLAIN, Part, Proxy, address, backend_name, global, server};
+use super::{ALL, DERIVED, PLAIN, Part, Proxy, address, backend_name, global, server};
 
-/// The section of one proxy. `numbered`: the proxy's id is written.
-pub fn print(proxy: &Proxy<'_>, model: &Model, references: &[Model], numbered: bool) -> Section {
-    let (kind, name, number, description, disabled, log) = match (proxy.front, proxy.back) {
+/// The section of one proxy, with its number where it must be written.
+pub fn print(proxy: &Proxy<'_>, model: &Model, references: &[Model], number: Option<u32>) -> Section {
+    let (kind, name, description, disabled, log) = match (proxy.front, proxy.back) {
         (Some((_, front)), back) => {
-            let kind = if back.is_some() { "listen" } else { "frontend" };
-            (kind, &front.name, front.proxy_id, &front.description, front.disabled, &front.log)
+            let kind = if back.is_some() { SectionKind::Listen } else { SectionKind::Frontend };
+            (kind, &front.name, &front.description, front.disabled, &front.log)
         }
-        (None, Some((_, back))) => ("backend", &back.name, back.proxy_id, &back.description, back.disabled, &back.log),
-        (None, None) => return Section::new("listen", None),
+        (None, Some((_, back))) => (SectionKind::Backend, &back.name, &back.description, back.disabled, &back.log),
+        (None, None) => return Section::new(SectionKind::Listen, None),
     };
     let mut section = Section::new(kind, Some(name));
     if let Some(description) = description {
         section.set("description", &**description);
     }
-    if numbered {
+    if let Some(number) = number {
         section.set("id", number);
     }
     if disabled {
@@ -83,27 +84,40 @@ fn splice(section: &mut Section, options: &Part<'_, FrontendOptions>, path: &str
 
 fn binds(section: &mut Section, front: &Part<'_, Frontend>) {
     let own = front.own;
-    let ids = |front: &Frontend| front.binds.iter().map(|bind| bind.id).collect::<Vec<_>>();
-    let numbered = front.differs(DERIVED, ids);
-    let values: Vec<Value> = (0..own.binds.len())
-        .filter_map(|index| own.binds.get(index).map(|bind| front.inner(bind, |front| front.binds.get(index))))
-        .map(|bind| bind_value(&bind, numbered))
+    let all_numbered = front.differs(ALL, |front| front.binds.iter().map(|bind| bind.id).collect::<Vec<_>>());
+    let part = |index: usize| own.binds.get(index).map(|bind| front.inner(bind, |front| front.binds.get(index)));
+    // What most binds say differently from their default is said once, for the frontend.
+    let backlogs: Vec<u32> = (0..own.binds.len())
+        .filter_map(part)
+        .filter(|bind| bind.differs(DERIVED, |bind| bind.backlog))
+        .map(|bind| bind.own.backlog)
         .collect();
+    let shared =
+        backlogs.first().copied().filter(|first| backlogs.iter().filter(|backlog| *backlog == first).count() * 2 > own.binds.len());
+    let values: Vec<Value> = (0..own.binds.len()).filter_map(part).map(|bind| bind_value(&bind, all_numbered, shared)).collect();
     match <[Value; 1]>::try_from(values) {
         Ok([only]) => section.set("bind", only),
         Err(values) if values.is_empty() => {}
         Err(values) => section.set("bind", Value::List(values)),
     }
+    if let Some(backlog) = shared {
+        section.set("backlog", backlog);
+    }
 }
 
-fn bind_value(bind: &Part<'_, Bind>, numbered: bool) -> Value {
+fn bind_value(bind: &Part<'_, Bind>, numbered: bool, shared_backlog: Option<u32>) -> Value {
     let own = bind.own;
+    let numbered = numbered || bind.differs(DERIVED, |bind| bind.id);
+    let backlog = match shared_backlog {
+        Some(shared) => own.backlog != shared,
+        None => bind.differs(DERIVED, |bind| bind.backlog),
+    };
     let mut parameters: Vec<(String, Value)> = Vec::new();
     let mut add = |name: &str, value: Option<Value>| parameters.extend(value.map(|value| (name.to_owned(), value)));
     add("name", own.name.as_deref().map(Value::from));
     add("id", numbered.then(|| own.id.into()));
     add("interface", own.interface.as_deref().map(Value::from));
-    add("backlog", bind.differs(DERIVED, |bind| bind.backlog).then(|| own.backlog.into()));
+    add("backlog", backlog.then(|| own.backlog.into()));
     add("maxconn", own.maxconn.map(Value::from));
     add("v4v6", (own.ipv6 == Ipv6Binding::Both).then_some(Value::Flag(true)));
     add("v6only", (own.ipv6 == Ipv6Binding::Only).then_some(Value::Flag(true)));
@@ -184,7 +198,7 @@ fn logging(section: &mut Section, log: &LogSettings, model: &Model) {
         section.set("log", Value::List(log.targets.iter().map(global::log_target).collect()));
     }
     if let Some(format) = &log.format {
-        section.set("log_format", if format.source == super::super::check::log_format::TCP { "tcp" } else { &format.source });
+        section.set("log_format", if format.source == crate::config::haproxy::log_format::TCP { "tcp" } else { &format.source });
     }
     if let Some(format) = &log.error_format {
         section.set("error_log_format", &*format.source);

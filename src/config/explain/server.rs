@@ -3,7 +3,7 @@
 use ringmain_model::{Check, Milliseconds, Model, Observe, OnError, Server, ServerHost};
 
 use super::writer::{Section, Value, duration};
-use super::{DERIVED, PLAIN, Part, address, backend_name};
+use super::{ALL, DERIVED, PLAIN, Part, address, backend_name};
 
 /// Writes the servers of one backend.
 pub fn print(section: &mut Section, model: &Model, references: &[Model], backend: usize) {
@@ -12,13 +12,14 @@ pub fn print(section: &mut Section, model: &Model, references: &[Model], backend
         return;
     }
     let part = |index: usize| Part::of(model, references, move |model| &model.servers[index]);
-    let numbered = range.clone().any(|index| part(index).differs(DERIVED, |server: &Server| server.id));
-    let servers = range.map(|index| Value::Table(server(&part(index), model, numbered))).collect();
+    let all_numbered = range.clone().any(|index| part(index).differs(ALL, |server: &Server| server.id));
+    let servers = range.map(|index| Value::Table(server(&part(index), model, all_numbered))).collect();
     section.set("servers", Value::List(servers));
 }
 
-fn server(server: &Part<'_, Server>, model: &Model, numbered: bool) -> Vec<(String, Value)> {
+fn server(server: &Part<'_, Server>, model: &Model, all_numbered: bool) -> Vec<(String, Value)> {
     let own = server.own;
+    let numbered = all_numbered || server.differs(DERIVED, |server| server.id);
     let mut parameters: Vec<(String, Value)> =
         vec![("name".into(), (&*own.name).into()), ("address".into(), address::server(&own.address).into())];
     let mut add = |name: &str, value: Option<Value>| parameters.extend(value.map(|value| (name.to_owned(), value)));
@@ -46,6 +47,8 @@ fn server(server: &Part<'_, Server>, model: &Model, numbered: bool) -> Vec<(Stri
 fn initial_address(server: &Part<'_, Server>) -> Option<Value> {
     match &server.own.address.host {
         ServerHost::Unresolved => Some("none".into()),
+        // Nothing is known yet: whatever the resolver says, the text must load.
+        ServerHost::Ip(_) if server.references.is_empty() => Some("libc,none".into()),
         ServerHost::Ip(ip) if server.differs(PLAIN, |server| server.address.host.clone()) => Some(ip.to_string().into()),
         _ => None,
     }

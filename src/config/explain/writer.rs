@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 
+use crate::config::draft::SectionKind;
+
 /// Lists that fit into this many characters stay on one line.
 const LINE_WIDTH: usize = 100;
 
@@ -55,16 +57,25 @@ impl From<i32> for Value {
 /// One section: a header and its settings in the order they were added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
+    /// What it is.
+    pub kind: SectionKind,
     header: String,
     /// Paths of one or more keys joined by dots, and values.
-    settings: Vec<(String, Value)>,
+    pub settings: Vec<(String, Value)>,
 }
 
 impl Section {
     /// An empty section: `[kind]` or `[kind.name]`.
-    pub fn new(kind: &str, name: Option<&str>) -> Self {
-        let header = name.map_or_else(|| kind.to_owned(), |name| format!("{kind}.{}", key(name)));
-        Self { header, settings: Vec::new() }
+    pub fn new(kind: SectionKind, name: Option<&str>) -> Self {
+        let table = match kind {
+            SectionKind::Global => "global",
+            SectionKind::Defaults => "defaults",
+            SectionKind::Frontend => "frontend",
+            SectionKind::Backend => "backend",
+            SectionKind::Listen => "listen",
+        };
+        let header = name.map_or_else(|| table.to_owned(), |name| format!("{table}.{}", key(name)));
+        Self { kind, header, settings: Vec::new() }
     }
 
     /// Adds a setting. `path` holds keys joined by dots; keys with the same beginning are written as one table.
@@ -200,7 +211,7 @@ mod tests {
 
     #[test]
     fn related_keys_become_one_table() {
-        let mut section = Section::new("frontend", Some("a b"));
+        let mut section = Section::new(SectionKind::Frontend, Some("a b"));
         section.set("timeout.connect", duration(10_000));
         section.set("maxconn", 1_024_000_u32);
         section.set("timeout.client", duration(90_000));

@@ -19,7 +19,7 @@ use super::diagnostic::{Diagnostics, SourceId, Sources};
 use super::draft::{Section, SectionKind, Word};
 use super::environment::Environment;
 use super::haproxy::header;
-pub use schema::key_of;
+pub use schema::{key_of, keyword_at};
 
 use lower::Lowering;
 use node::{Entry, File};
@@ -38,19 +38,19 @@ const TABLES: &[(&str, SectionKind)] = &[
     ("listen", SectionKind::Listen),
 ];
 
-/// Reads one text into sections. A file with syntax errors gives none; other mistakes are reported and the reading goes on.
+/// Reads one text into sections. `None` for a file with syntax errors; after other mistakes, which are reported too, the reading goes on.
 ///
 /// Sections come in the order `global`, named `defaults`, plain `defaults`, then the proxies as they are written.
-pub fn parse(source: SourceId, sources: &Sources, environment: &mut Environment, diagnostics: &mut Diagnostics) -> Vec<Section> {
-    let Some(kept) = sources.get(source) else { return Vec::new() };
+pub fn parse(source: SourceId, sources: &Sources, environment: &mut Environment, diagnostics: &mut Diagnostics) -> Option<Vec<Section>> {
+    let kept = sources.get(source)?;
     let file = File { source, text: &kept.text };
-    let Some(document) = read(file, diagnostics) else { return Vec::new() };
+    let document = read(file, diagnostics)?;
     let mut headers = Vec::new();
     for entry in file.entries(&document) {
         collect(entry, &mut headers, diagnostics);
     }
     arrange(&mut headers);
-    headers.into_iter().filter_map(|header| lower(header, environment, diagnostics)).collect()
+    Some(headers.into_iter().filter_map(|header| lower(header, environment, diagnostics)).collect())
 }
 
 /// The parsed document, or `None` after syntax errors, which were reported.

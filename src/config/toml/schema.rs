@@ -82,6 +82,11 @@ pub fn resolve(kind: SectionKind, keys: &[&str]) -> Resolution {
     Resolution::Unknown { nearest: nearest_path(index, kind, keys) }
 }
 
+/// The keyword that a path of keys joined by dots stands for.
+pub fn keyword_at(kind: SectionKind, path: &str) -> Option<&'static Keyword> {
+    index(kind).keywords.get(path).copied()
+}
+
 /// Whether a key means something at the top of a kind of section.
 pub fn is_key(kind: SectionKind, key: &str) -> bool {
     !matches!(resolve(kind, &[key]), Resolution::Unknown { .. })

@@ -16,7 +16,7 @@ fn lower_text(text: &str) -> Lowered {
     let source = sources.add("a.toml", text);
     let mut environment: Environment = [("PORT".to_owned(), "1883".to_owned())].into_iter().collect();
     let mut diagnostics = Diagnostics::default();
-    let sections = parse(source, &sources, &mut environment, &mut diagnostics);
+    let sections = parse(source, &sources, &mut environment, &mut diagnostics).unwrap_or_default();
     Lowered { sections, sources, diagnostics }
 }
 
