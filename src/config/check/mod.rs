@@ -1,0 +1,69 @@
+//! Draft -> model: names resolved, ranges checked, rules across sections, lints.
+//!
+//! `load` calls `check` for both languages. Each setting is understood by its entry in the keyword registry, which fills a builder; the
+//! files here put the builders together. Opens nothing and starts nothing, but asks the given names for hosts, users and groups.
+
+pub mod address;
+mod arguments;
+mod backend;
+pub mod builder;
+mod capacity;
+mod context;
+mod frontend;
+mod lint;
+mod number;
+mod sections;
+mod server;
+mod track;
+
+use ringmain_model::Model;
+
+use super::diagnostic::{Diagnostics, Sources, Span};
+use super::draft::Draft;
+use super::environment::Environment;
+
+pub use context::{Context, Names, SystemNames};
+
+/// Makes the model of a draft. Reports everything that is wrong with it; `None` when that, or an earlier finding, makes it unusable.
+pub fn check(
+    draft: &Draft,
+    sources: &Sources,
+    environment: &Environment,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Model> {
+    let gathered = sections::gather(draft, sources, context, diagnostics);
+    lint::modes(&gathered.proxies, diagnostics);
+    let numbers = number::proxies(&gathered, sources, diagnostics);
+    let directory = backend::Directory::new(&gathered.proxies, sources, diagnostics);
+    let routes = frontend::routes(&gathered.proxies, &directory, diagnostics);
+    let limits = capacity::limits(&gathered, context);
+    let fullconns = capacity::fullconns(&gathered.proxies, &directory, &routes, &limits);
+    let global = capacity::global(&gathered.global, &limits, environment);
+    let logs = lint::Logs::new(&gathered, diagnostics);
+
+    let mut servers = Vec::new();
+    let mut backends = Vec::new();
+    for (id, proxy) in directory.backends(&gathered.proxies) {
+        let range = server::append(proxy, id, sources, context, &mut servers, diagnostics);
+        backends.push(backend::build(proxy, &numbers, range, fullconns[id.index()], logs.of(proxy)));
+    }
+    track::resolve(&gathered.proxies, &directory, &backends, &mut servers, diagnostics);
+    let frontends = frontend::build(&gathered, &numbers, &routes, &limits, &logs, sources, diagnostics);
+
+    lint::warn(&gathered, &routes, diagnostics);
+    if let Some(span) = gathered.global.zero_warning {
+        lint::refuse_warnings(span, diagnostics);
+    }
+    (!diagnostics.failed()).then_some(Model { global, frontends, backends, servers })
+}
+
+/// "at file:line", for messages that name a second place.
+fn at(sources: &Sources, span: Span) -> String {
+    format!("at {}", sources.location(span))
+}
+
+#[cfg(test)]
+mod agreement;
+#[cfg(test)]
+mod tests;
