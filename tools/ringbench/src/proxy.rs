@@ -1,6 +1,7 @@
 //! A proxy under test as a child process: started pinned, waited for, stopped; its messages kept for the case that something fails.
 //!
-//! Used by `demo` and `versus`. A child that is still alive when its handle is dropped is killed.
+//! Used by `demo` and `versus`. A child that is still alive when its handle is dropped is
+//! terminated, and killed if that does not help.
 
 use crate::cpu;
 use crate::protocol::{RESPONSE_HEADER_BYTES, Request, ResponseHeader};
@@ -11,12 +12,17 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Lines of output kept of each child.
 const LINES_MAX: usize = 200;
+/// Time to end after SIGTERM before SIGKILL follows.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// Time for the output of a program that has ended to arrive.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Pause between two looks at a child that starts or stops.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -25,6 +31,8 @@ pub struct Proxy {
     child: Child,
     title: String,
     lines: Arc<Mutex<VecDeque<String>>>,
+    /// Output pipes still open.
+    pipes: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -46,11 +54,16 @@ impl Proxy {
         let started = starter.join().unwrap_or_else(|_| Err(std::io::Error::other("the starting thread panicked")));
         let mut child = started.with_context(|| format!("cannot start {title} ({})", program.display()))?;
         let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let pipes = Arc::new(AtomicUsize::new(0));
         for pipe in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
-            let lines = lines.clone();
-            thread::spawn(move || collect(pipe, &lines));
+            let (lines, pipes) = (lines.clone(), pipes.clone());
+            pipes.fetch_add(1, Ordering::Relaxed);
+            thread::spawn(move || {
+                collect(pipe, &lines);
+                pipes.fetch_sub(1, Ordering::Release);
+            });
         }
-        Ok(Self { child, title: title.to_owned(), lines })
+        Ok(Self { child, title: title.to_owned(), lines, pipes })
     }
 
     /// Its process id.
@@ -71,7 +84,7 @@ impl Proxy {
     pub fn wait_until_answering(&mut self, address: SocketAddr, limit: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 bail!("{} ended while starting ({status}); its last words:\n{}", self.title, self.output());
             }
             let problem = match exchange_once(address) {
@@ -90,22 +103,36 @@ impl Proxy {
     /// # Errors
     /// When the process cannot be waited for.
     pub fn stop(&mut self, signal: Signal, limit: Duration) -> anyhow::Result<Option<ExitStatus>> {
-        // A process that is gone already is what was wanted.
+        if let Some(status) = self.ended()? {
+            return Ok(Some(status));
+        }
+        // Not waited for until now, so the id is still this child's.
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
         let begun = Instant::now();
         while begun.elapsed() <= limit {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 return Ok(Some(status));
             }
             thread::sleep(POLL);
         }
         Ok(None)
     }
+
+    /// How it ended, if it has, once its last words are in. A grandchild may hold the pipes open, so that wait is short.
+    fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        let begun = Instant::now();
+        while status.is_some() && self.pipes.load(Ordering::Acquire) > 0 && begun.elapsed() < LAST_WORDS {
+            thread::sleep(POLL);
+        }
+        Ok(status)
+    }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+        // Asked first: a master process that is killed outright leaves its workers behind.
+        if !matches!(self.stop(Signal::SIGTERM, FAREWELL), Ok(Some(_))) {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -142,5 +169,34 @@ fn collect(pipe: Box<dyn Read + Send>, lines: &Mutex<VecDeque<String>>) {
             kept.pop_front();
         }
         kept.push_back(String::from_utf8_lossy(&line).into_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Proxy {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Proxy::start("script", command, None).expect("sh starts")
+    }
+
+    #[test]
+    fn a_program_that_ends_is_reported_with_its_words() {
+        let mut proxy = shell("echo cannot bind >&2; exit 3");
+        let error = proxy.wait_until_answering(free_address().expect("a port"), Duration::from_secs(20)).expect_err("it ended");
+        let text = error.to_string();
+        assert!(text.contains("script ended while starting") && text.contains("cannot bind"), "{text}");
+    }
+
+    #[test]
+    fn a_program_that_ignores_a_signal_is_told_apart() {
+        let mut proxy = shell("trap '' USR1; echo ready; while :; do sleep 0.01; done");
+        while !proxy.output().contains("ready") {
+            thread::sleep(POLL);
+        }
+        assert_eq!(proxy.stop(Signal::SIGUSR1, Duration::from_millis(50)).expect("waited"), None);
+        assert!(proxy.stop(Signal::SIGTERM, Duration::from_secs(20)).expect("waited").is_some());
     }
 }
