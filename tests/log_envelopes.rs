@@ -18,7 +18,7 @@ fn iso_date(line: &str) -> (u64, i32) {
     let [year, month, day, hour, minute, second, microsecond] = fields[..] else { panic!("a date: {date}") };
     let offset = offset_s(&rest[..6]);
     // Days of years and months before, counted one by one: independent of the calendar under test.
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let years: u64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
     let days = years + lengths[..month as usize - 1].iter().sum::<u64>() + day - 1;

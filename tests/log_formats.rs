@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
-use log_common::{HaProxy, inherited, offset_s, received, receiver, session};
+use log_common::{HaProxy, inherited, offset_s, received, receiver, refusing, session};
 use ringmain::config::diagnostic::{Diagnostics, SourceId, Span};
 use ringmain::config::draft::Word;
 use ringmain::config::haproxy::log_format;
@@ -239,14 +239,14 @@ fn a_session_without_any_server() {
 
 #[test]
 fn a_refused_connection() {
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a listener").local_addr().expect("an address");
+    let (_held, closed) = refusing();
     compare(Client::Ipv4, "", &format!("retries 0\n server srv1 {closed}"));
     compare(Client::Ipv4, "option logasap", &format!("retries 0\n server srv1 {closed}"));
 }
 
 #[test]
 fn a_redispatched_session() {
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a listener").local_addr().expect("an address");
+    let (_held, closed) = refusing();
     compare(Client::Ipv4, "", &format!("retries 1\n option redispatch\n server dead {closed}\n server srv2 {}", server()));
 }
 

@@ -36,6 +36,15 @@ const COMMANDS: usize = 64;
 /// How often `stop` looks whether the writer has finished.
 const STOP_POLL: Duration = Duration::from_millis(1);
 
+/// What the control thread knows of a destination.
+#[derive(Debug, Default)]
+struct Target {
+    /// Lines that it lost.
+    dropped: Arc<AtomicU64>,
+    /// It is the writer's to send to; else the next `open` tries again.
+    open: bool,
+}
+
 /// The log writer as the control thread holds it.
 #[derive(Debug)]
 pub struct Logs {
@@ -44,8 +53,8 @@ pub struct Logs {
     stopping: Arc<AtomicBool>,
     /// Lines lost on the way to the targets: in each full ring, and for want of an opened target.
     ring_drops: Vec<Arc<AtomicU64>>,
-    /// Every destination ever opened, with the counter of lines that it lost.
-    targets: Mutex<HashMap<LogDestination, Arc<AtomicU64>>>,
+    /// Every destination ever named.
+    targets: Mutex<HashMap<LogDestination, Target>>,
     thread: JoinHandle<()>,
 }
 
@@ -82,9 +91,10 @@ impl Logs {
                 continue;
             }
             wanted.push(destination.clone());
-            if !targets.contains_key(destination) {
-                let (sink, failure) = Sink::open(destination);
-                targets.insert(destination.clone(), sink.dropped_counter());
+            let known = targets.entry(destination.clone()).or_default();
+            if !known.open {
+                let (sink, failure) = Sink::open(destination, known.dropped.clone());
+                known.open = failure.is_none();
                 failures.extend(failure);
                 opened.push((destination.clone(), sink));
             }
@@ -102,13 +112,13 @@ impl Logs {
     pub fn dropped(&self) -> u64 {
         let rings: u64 = self.ring_drops.iter().map(|counter| counter.load(Ordering::Relaxed)).sum();
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        rings + targets.values().map(|counter| counter.load(Ordering::Relaxed)).sum::<u64>()
+        rings + targets.values().map(|target| target.dropped.load(Ordering::Relaxed)).sum::<u64>()
     }
 
     /// Lines lost at each target since start.
     pub fn dropped_by_target(&self) -> Vec<(LogDestination, u64)> {
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        targets.iter().map(|(destination, counter)| (destination.clone(), counter.load(Ordering::Relaxed))).collect()
+        targets.iter().map(|(destination, target)| (destination.clone(), target.dropped.load(Ordering::Relaxed))).collect()
     }
 
     /// Lets the writer send what is in the rings and ends it. Gives up on slow targets after `patience`, and tells whether it ended in time.

@@ -33,8 +33,8 @@ enum Outlet {
 }
 
 impl Sink {
-    /// Opens a destination. A failure is told in plain words; the sink then drops and counts its lines (unix sockets go on trying).
-    pub fn open(destination: &LogDestination) -> (Self, Option<String>) {
+    /// Opens a destination whose lost lines are counted in `dropped`. A failure is told in plain words; the sink then drops and counts its lines (unix sockets go on trying).
+    pub fn open(destination: &LogDestination, dropped: Arc<AtomicU64>) -> (Self, Option<String>) {
         let opened = match destination {
             LogDestination::Udp(address) => Udp::open(*address).map(|udp| (Outlet::Udp(udp), None)),
             LogDestination::UnixDatagram(path) => Ok(unix(UnixName::Path(path.clone()))),
@@ -43,12 +43,7 @@ impl Sink {
         };
         let (outlet, error) = opened.unwrap_or_else(|error| (Outlet::Closed, Some(error)));
         let failure = error.map(|error| format!("cannot open log target {}: {error}", name(destination)));
-        (Self { outlet, batch: Batch::default(), dropped: Arc::default(), busy_since: None }, failure)
-    }
-
-    /// Counts lines this destination lost.
-    pub fn dropped_counter(&self) -> Arc<AtomicU64> {
-        self.dropped.clone()
+        (Self { outlet, batch: Batch::default(), dropped, busy_since: None }, failure)
     }
 
     /// Queues the line that `write` makes.

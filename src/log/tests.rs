@@ -161,7 +161,7 @@ fn a_full_pipe_costs_its_own_lines_only() {
         let mut all = Vec::new();
         reader.read_to_end(&mut all).map(|_| all)
     });
-    let at_target = logs.targets.lock().expect("targets").values().cloned().collect::<Vec<_>>();
+    let at_target = logs.targets.lock().expect("targets").values().map(|target| target.dropped.clone()).collect::<Vec<_>>();
     assert!(logs.stop(TIMEOUT));
     drop(writer);
     let all = draining.join().expect("joined").expect("read");
@@ -196,9 +196,12 @@ fn what_cannot_be_opened_is_told_and_counted() {
     assert_eq!(logs.open(std::slice::from_ref(&channel)).len(), 2);
     push(&mut handles[0], &channel, "lost");
     wait_until(|| logs.dropped() == 2);
+    assert_eq!(logs.open(std::slice::from_ref(&channel)).len(), 2, "a reload tries again and tells again");
+    push(&mut handles[0], &channel, "lost");
+    wait_until(|| logs.dropped() == 4);
     let (_, destination) = udp();
     push(&mut handles[0], &super::tests::channel(vec![target(destination)]), "never opened");
-    wait_until(|| logs.dropped() == 3);
+    wait_until(|| logs.dropped() == 5);
     assert!(logs.stop(TIMEOUT));
 }
 

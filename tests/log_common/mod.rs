@@ -1,12 +1,16 @@
 //! HAProxy with inherited listeners, and a syslog receiver, for tests that compare log lines.
 
+// Each test binary uses its part of this.
+#![allow(dead_code)]
+
 use std::io::{Read, Write};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use socket2::{Domain, Socket, Type};
 
 /// How long anything may take.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,6 +26,14 @@ impl Drop for HaProxy {
 }
 
 impl HaProxy {
+    /// Tells it to finish its sessions, and waits until it has: all lines were sent then.
+    pub fn finish(mut self) {
+        let process = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
+        nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGUSR1).expect("signalled");
+        let status = self.0.wait().expect("ended");
+        assert!(status.success(), "haproxy ended with {status}");
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.0.id()
@@ -68,4 +80,12 @@ pub fn offset_s(text: &str) -> i32 {
     let digits: i32 = text[1..].replace(':', "").parse().expect("an offset");
     let seconds = (digits / 100 * 60 + digits % 100) * 60;
     if text.starts_with('-') { -seconds } else { seconds }
+}
+
+/// An address that refuses connections for as long as the socket lives: bound, so that nobody else gets the port, but not listening.
+pub fn refusing() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bound");
+    let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+    (socket, address)
 }

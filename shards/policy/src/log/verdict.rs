@@ -27,7 +27,7 @@ pub fn moment(format: Option<&LogFormat>, options: &FrontendOptions) -> Moment {
 }
 
 /// The level of a session's line, `None` for no line. `ended` tells whether the session has ended: `option dontlognull` cannot judge a
-/// session whose client may still send.
+/// session whose client may still send. A session whose early line is not wanted is judged again at its end, where it may have failed.
 pub fn verdict(options: &FrontendOptions, record: &Record<'_>, ended: bool) -> Option<Level> {
     if ended && options.dontlognull && record.bytes_from_client == 0 {
         return None;
