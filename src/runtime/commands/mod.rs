@@ -1,0 +1,17 @@
+//! The commands, by family. Each handler reads its words, calls the fleet or statistics, and says what HAProxy would.
+
+mod change;
+mod connection;
+mod limit;
+mod read;
+mod server;
+mod stat;
+mod state;
+
+pub use change::CHANGES;
+pub use connection::CONNECTION;
+pub use limit::LIMITS;
+pub use read::READS;
+pub use server::SERVERS;
+pub use stat::STATISTICS;
+pub use state::STATES;
