@@ -3,6 +3,7 @@
 mod config_common;
 
 use config_common::{load, said};
+use ringmain::config::diagnostic::Class;
 
 /// All that is said about each of these texts, one after the other.
 fn gallery(name: &str, texts: &[&str]) -> String {
@@ -75,4 +76,50 @@ fn mistakes_in_toml() {
         "[frontend]\nbind = \"*:1\"\n",
     ];
     insta::assert_snapshot!(gallery("ringmain.toml", &texts));
+}
+
+/// The native language as it was designed; what is not there yet is refused as such, each thing once, and nothing else is wrong.
+const SKETCH: &str = r#"
+[global]
+maxconn = 1_024_000
+log = [{ to = "127.0.0.1:514", facility = "local3", level = "info" }]
+
+[defaults]
+mode = "tcp"
+log_format = "tcp"
+timeout = { connect = "10s", client = "240s", server = "240s" }
+
+[frontend.mqtt]
+bind = ["*:1883", { address = "*:8883", tls = { certificate = ["certs/server.pem"], client_ca = "certs/ca.pem", verify = "required" } }]
+tcp_request = { inspect_delay = "10s", rules = ["content reject unless { req.payload(0,0),mqtt_is_valid }"] }
+default_backend = "brokers"
+
+[backend.brokers]
+balance = "roundrobin"
+stick_table = { type = "string", length = 32, size = "100k", expire = "30m" }
+stick = ["on req.payload(0,0),mqtt_field_value(connect,client_identifier)"]
+servers = [
+  { name = "emqx1", address = "emqx1-cluster.emqx.io:1883", check = true, weight = 5 },
+  { name = "emqx2", address = "emqx2-cluster.emqx.io:1883", check = true, weight = 2, send_proxy = "v2-ssl-cn" },
+]
+"#;
+
+#[test]
+fn the_sketch_of_the_native_language() {
+    let loaded = load("sketch.toml", SKETCH);
+    assert!(loaded.diagnostics.list().iter().all(|finding| finding.class != Class::Error), "{}", said(&loaded));
+    let refused: Vec<&str> = loaded
+        .diagnostics
+        .list()
+        .iter()
+        .filter(|finding| finding.class == Class::Unsupported)
+        .filter_map(|finding| finding.span)
+        .map(|span| &SKETCH[span.start as usize..span.end as usize])
+        .collect();
+    assert_eq!(refused, ["tls", "tcp_request", "stick_table", "stick", "send_proxy"]);
+    let supported =
+        SKETCH.replace(", tls = { certificate = [\"certs/server.pem\"], client_ca = \"certs/ca.pem\", verify = \"required\" }", "");
+    let supported = supported.replace(", send_proxy = \"v2-ssl-cn\"", "").replace("tcp_request", "#").replace("stick", "#");
+    let model = load("sketch.toml", &supported).model.expect("the rest loads");
+    assert_eq!((model.global.maxconn, model.frontends[0].binds.len(), model.servers[1].weight), (1_024_000, 2, 2));
 }

@@ -43,7 +43,7 @@ pub fn help(name: &str) -> Result<String, String> {
 pub fn markdown() -> String {
     let mut text = String::new();
     for (scope, heading, _) in SCOPES {
-        let _ = writeln!(text, "#### {heading}\n\n| haproxy.cfg | TOML | where | |\n|---|---|---|---|");
+        let _ = writeln!(text, "#### {heading}\n\n| haproxy.cfg | TOML | where | what it does |\n|---|---|---|---|");
         for keyword in keyword::all(scope).filter(|keyword| keyword.status() == Status::Supported) {
             text.push_str(&row(scope, keyword));
         }

@@ -20,7 +20,8 @@ impl Names for TestNames {
         let known = match name {
             "localhost" => "127.0.0.1",
             "six.example.org" => "2001:db8::6",
-            "broker.example.org" => "192.0.2.7",
+            "emqx1-cluster.emqx.io" => "192.0.2.1",
+            "emqx2-cluster.emqx.io" => "192.0.2.2",
             _ => return Vec::new(),
         };
         vec![known.parse().expect("an address")]

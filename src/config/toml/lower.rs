@@ -69,10 +69,13 @@ impl Lowering<'_> {
         match form {
             Form::Flag { opposite } => self.flag(written, opposite, keyword.negatable, value),
             Form::Option => self.option(written, value),
-            Form::Text => self.arguments(written, keyword.negatable, value, |lowering, item| {
+            Form::Text => self.arguments(written, keyword, value, |lowering, item| {
                 item.word("a string or an integer", lowering.environment, lowering.diagnostics).map(|word| vec![word])
             }),
-            Form::Words => self.arguments(written, keyword.negatable, value, |lowering, item| {
+            Form::Number => self.arguments(written, keyword, value, |lowering, item| {
+                item.number_word(lowering.environment, lowering.diagnostics).map(|word| vec![word])
+            }),
+            Form::Words => self.arguments(written, keyword, value, |lowering, item| {
                 item.words("a string or an integer", lowering.environment, lowering.diagnostics)
             }),
             Form::Lines => self.each(written, value, |lowering, written, item| lowering.line(written, "a string", item)),
@@ -121,11 +124,17 @@ impl Lowering<'_> {
         }
     }
 
-    /// One statement: `true` is the keyword alone, an array gives its items as arguments.
-    fn arguments(&mut self, written: &Written, negatable: bool, value: Node<'_>, words: impl Fn(&mut Self, Node<'_>) -> Option<Vec<Word>>) {
+    /// One statement: an array gives its items as arguments, `true` is the keyword alone where it may stand alone.
+    fn arguments(
+        &mut self,
+        written: &Written,
+        keyword: &Keyword,
+        value: Node<'_>,
+        words: impl Fn(&mut Self, Node<'_>) -> Option<Vec<Word>>,
+    ) {
         match value.boolean() {
-            Some(true) => return self.push(written, Vec::new(), None),
-            Some(false) if negatable => return self.push(written, Vec::new(), Some(Negation::No)),
+            Some(true) if schema::is_argument_optional(keyword) => return self.push(written, Vec::new(), None),
+            Some(false) if keyword.negatable => return self.push(written, Vec::new(), Some(Negation::No)),
             _ => {}
         }
         let items = value.items().unwrap_or_else(|| vec![value]);
@@ -167,7 +176,7 @@ impl Lowering<'_> {
             match entries.iter().find(|entry| entry.key == key) {
                 Some(entry) => words.push(self.positional(entry.value)?),
                 None if required => {
-                    self.missing(key, span);
+                    self.missing(key, entries, span);
                     return None;
                 }
                 None => {}
@@ -179,8 +188,14 @@ impl Lowering<'_> {
         Some(words)
     }
 
-    fn missing(&mut self, key: &str, span: Span) {
-        self.diagnostics.error(span, format!("this table needs a key '{key}'")).label(format!("no '{key}' in here"));
+    /// Reports that a key is missing, at the key that was probably meant to be it.
+    fn missing(&mut self, key: &str, entries: &[Entry<'_>], span: Span) {
+        match entries.iter().find(|entry| schema::nearest(entry.key, std::iter::once(key)).is_some()) {
+            Some(slip) => {
+                self.diagnostics.error(slip.key_span, format!("unknown key '{}'", slip.key)).help(format!("did you mean '{key}'?"))
+            }
+            None => self.diagnostics.error(span, format!("this table needs a key '{key}'")).label(format!("no '{key}' in here")),
+        };
     }
 
     /// A string, or an array of strings that haproxy.cfg joins with commas.
@@ -222,6 +237,7 @@ impl Lowering<'_> {
                 return None;
             }
             _ if parameter.name == "mode" => words.push(entry.value.octal_word(self.environment, self.diagnostics)?),
+            _ if parameter.takes_number() => words.push(entry.value.number_word(self.environment, self.diagnostics)?),
             _ if parameter.takes_words() => words.extend(entry.value.words("a string", self.environment, self.diagnostics)?),
             _ => words.push(self.positional(entry.value)?),
         }
@@ -257,7 +273,7 @@ impl Lowering<'_> {
                     _ => false,
                 };
                 if needed_by {
-                    return self.missing(key, value.span);
+                    return self.missing(key, &entries, value.span);
                 }
                 continue;
             };

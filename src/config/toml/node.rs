@@ -115,6 +115,17 @@ impl<'t> Node<'t> {
         }
     }
 
+    /// An integer, or a string of digits (a variable may give them), as one word. Anything else is reported.
+    pub fn number_word(&self, environment: &Environment, diagnostics: &mut Diagnostics) -> Option<Word> {
+        let word = self.word("a number", environment, diagnostics)?;
+        let digits = word.text.strip_prefix('-').unwrap_or(&word.text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            diagnostics.error(self.span, format!("expected a number, found '{}'", word.text));
+            return None;
+        }
+        Some(word)
+    }
+
     /// Permission bits: octal digits, written as a string, as `0o660` or as `660`.
     pub fn octal_word(&self, environment: &Environment, diagnostics: &mut Diagnostics) -> Option<Word> {
         match self.value {

@@ -10,6 +10,9 @@ use std::sync::LazyLock;
 use super::super::draft::SectionKind;
 use super::super::keyword::{self, Keyword, Meaning, Places, Scope};
 
+/// The syntax of keywords whose argument is a number.
+const NUMBER: &str = "<number>";
+
 /// What a path of keys stands for.
 pub enum Resolution {
     /// A keyword of the registry.
@@ -35,6 +38,8 @@ pub enum Form {
     Option,
     /// One argument, taken as it is.
     Text,
+    /// One number. haproxy.cfg reads any word as one; in TOML a word is a mistake.
+    Number,
     /// Arguments split like a line of haproxy.cfg.
     Words,
     /// The same, each item of an array being a line of its own.
@@ -112,6 +117,11 @@ pub fn key_of(scope: Scope, name: &str) -> String {
     }
 }
 
+/// Whether a keyword may stand without its argument.
+pub fn is_argument_optional(keyword: &Keyword) -> bool {
+    keyword.syntax.is_empty() || keyword.syntax.starts_with('[')
+}
+
 /// The forms in which a keyword's value may be written.
 pub fn form(keyword: &Keyword) -> Form {
     if matches!(keyword.meaning, Meaning::NoEffect | Meaning::Unsupported) {
@@ -132,6 +142,7 @@ pub fn form(keyword: &Keyword) -> Form {
         "enabled" => Form::Flag { opposite: Some("disabled") },
         name if name.starts_with("option ") => Form::Option,
         _ if keyword.syntax.is_empty() => Form::Flag { opposite: None },
+        _ if keyword.syntax == NUMBER => Form::Number,
         _ if keyword.syntax.contains(' ') => Form::Words,
         _ => Form::Text,
     }
@@ -163,6 +174,11 @@ impl Parameter {
             name => format!("no-{name}"),
         };
         record.scope.and_then(|scope| lookup(scope, &opposite)).map(|keyword| keyword.name)
+    }
+
+    /// Whether its value is a number.
+    pub fn takes_number(&self) -> bool {
+        self.keyword.is_some_and(|keyword| keyword.syntax == NUMBER)
     }
 
     /// Whether its value is split into several words.

@@ -167,6 +167,7 @@ fn every_supported_keyword_can_be_written() {
             let value = match schema::form(keyword) {
                 schema::Form::Flag { .. } | schema::Form::Option | schema::Form::Any => "true",
                 schema::Form::Variables => "{ A = 'b' }",
+                schema::Form::Number => "7",
                 _ => "'x y'",
             };
             let lowered = lower_text(&format!("[{section}]\n{key} = {value}\n"));
@@ -199,8 +200,11 @@ fn mistakes_are_named() {
         ("[global]\nmaxcon = 1\n", "unknown key 'maxcon' in [global]"),
         ("[listen.x]\ntimeout = { clint = 1 }\n", "unknown key 'clint' in 'timeout' of [listen.x]"),
         ("[listen.x]\ntimeout = '10s'\n", "expected a table, found a string"),
-        ("[listen.x]\nretries = 1.5\n", "expected a string or an integer, found a fraction"),
-        ("[listen.x]\nretries = false\n", "expected a string or an integer, found a boolean"),
+        ("[listen.x]\nretries = 1.5\n", "expected a number, found a fraction"),
+        ("[listen.x]\nretries = 'many'\n", "expected a number, found 'many'"),
+        ("[listen.x]\ntimeout = { client = true }\n", "expected a string or an integer, found a boolean"),
+        ("[listen.x]\nservers = [{ name = 'a', adress = 'b' }]\n", "unknown key 'adress'"),
+        ("[listen.x]\nservers = [{ name = 'a', address = 'b', weight = '1x' }]\n", "expected a number, found '1x'"),
         ("[listen.x]\noption = { redispatch = [1] }\n", "expected true, false or the option's arguments, found an array"),
         ("[listen.x]\ndisabled = 'yes'\n", "expected true or false, found a string"),
         ("[listen.x]\nservers = [{ name = 'a' }]\n", "this table needs a key 'address'"),
