@@ -18,6 +18,10 @@ use super::syscall;
 /// Received bytes a socket may hold before its receive is cancelled.
 const QUEUE_LIMIT: u32 = 64 << 10;
 
+/// Bytes one receive may take per turn where the kernel knows such a limit. Without it the kernel repeats a receive 32
+/// times before it looks at others, and a fast sender takes a hundred buffers before it can be stopped.
+pub(super) const RECEIVE_CAP: u32 = 16 << 10;
+
 impl S {
     /// Waits for bytes: some, or `None` at the end of the stream. Dropping the future loses nothing. At most one
     /// task may wait on the reading half of a socket (`recv`, `readable`, `closed`) at a time.
@@ -101,7 +105,9 @@ impl Core {
     fn arm_receive(&self, index: u32, slot: &Slot) {
         slot.raise(RECV_ARMED);
         slot.lower(RECV_STARVED);
-        self.start(index, Kind::Receive, opcode::RecvMulti::new(types::Fd(slot.fd.get()), GROUP).build());
+        let cap = if self.features.receive_cap { RECEIVE_CAP } else { 0 };
+        let entry = opcode::RecvMulti::new(types::Fd(slot.fd.get()), GROUP).len(cap);
+        self.start(index, Kind::Receive, entry.build());
     }
 
     fn stop_receive(&self, index: u32, slot: &Slot) {
