@@ -53,7 +53,8 @@ fuzz: ## every fuzz target for SECONDS seconds (60)
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . $$target -- -max_total_time=$(SECONDS) || exit 1; done
 
 asan: ## the ring's tests under AddressSanitizer
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(TARGET)/asan \
+	LSAN_OPTIONS=suppressions=$(abspath tools/setup/leaks.supp) CARGO_TARGET_DIR=$(TARGET)/asan \
+		RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
 		$(CARGO) test -p ringmain-engine --target $(HOST) --test 'ring_*'
 
 soak: build ## the demo for SECONDS seconds (60); fails on any error
