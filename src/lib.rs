@@ -1,4 +1,7 @@
 //! Ringmain's control plane: configuration, control loop, runtime socket, logs. May block; never on the data path.
 
 pub mod config;
+pub mod control;
 pub mod log;
+pub mod runtime;
+pub mod stats;

@@ -11,7 +11,7 @@ pub mod limits;
 mod listen;
 mod notify;
 mod privileges;
-mod registry;
+pub mod registry;
 mod signals;
 pub mod state;
 mod timers;
