@@ -88,7 +88,8 @@ impl Sink {
         }
     }
 
-    fn drop_waiting(&mut self) {
+    /// Throws away and counts what waits.
+    pub fn drop_waiting(&mut self) {
         let lines = self.batch.drop_all();
         self.count_dropped(lines as u64);
     }

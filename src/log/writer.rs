@@ -80,7 +80,9 @@ impl Writer {
             let waiting = self.flush();
             if lines > 0 {
                 retry_pause = LINGER;
-                std::thread::park_timeout(LINGER);
+                if !self.has_lines() {
+                    std::thread::park_timeout(LINGER);
+                }
                 continue;
             }
             if stopping && !waiting {
@@ -96,7 +98,11 @@ impl Writer {
             match command {
                 Command::LocalTime(local_time) => self.local_time = local_time,
                 Command::Targets { opened, wanted } => {
-                    self.sinks.extend(opened);
+                    for (destination, sink) in opened {
+                        if let Some(mut replaced) = self.sinks.insert(destination, sink) {
+                            replaced.drop_waiting();
+                        }
+                    }
                     self.sinks.iter_mut().filter(|(destination, _)| !wanted.contains(destination)).for_each(|(_, sink)| sink.rest());
                 }
             }
@@ -116,6 +122,11 @@ impl Writer {
             }
         }
         lines
+    }
+
+    /// Whether a ring holds lines.
+    fn has_lines(&self) -> bool {
+        self.readers.iter().any(|reader| !reader.is_empty())
     }
 
     /// Gives one line to the sinks of its channel.
@@ -159,7 +170,7 @@ impl Writer {
     /// so that nothing pushed before it is overslept.
     fn sleep(&mut self, at_most: Option<Duration>) {
         self.wake.announce_sleep();
-        let work = !self.inbox.is_empty() || self.readers.iter().any(|reader| !reader.is_empty());
+        let work = !self.inbox.is_empty() || self.has_lines();
         if !work && (at_most.is_some() || !self.stopping.load(Ordering::Acquire)) {
             match at_most {
                 Some(pause) => std::thread::park_timeout(pause),

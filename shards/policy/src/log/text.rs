@@ -46,21 +46,22 @@ impl<'a> Text<'a> {
 
     /// A decimal number with leading zeros.
     pub(super) fn padded(&mut self, value: u64, width: usize) {
-        self.digits(value, 10, width);
+        self.digits::<10>(value, width);
     }
 
     /// Upper case hexadecimal with leading zeros.
     pub(super) fn hexadecimal(&mut self, value: u64, width: usize) {
-        self.digits(value, 16, width);
+        self.digits::<16>(value, width);
     }
 
-    fn digits(&mut self, mut value: u64, base: u64, width: usize) {
+    /// The base is a constant so that the divisions become multiplications.
+    fn digits<const BASE: u64>(&mut self, mut value: u64, width: usize) {
         let mut digits = [b'0'; 20];
         let mut start = digits.len();
         while value > 0 || digits.len() - start < width.min(20) {
             start -= 1;
-            digits[start] = b"0123456789ABCDEF"[(value % base) as usize];
-            value /= base;
+            digits[start] = b"0123456789ABCDEF"[(value % BASE) as usize];
+            value /= BASE;
         }
         self.bytes(&digits[start..]);
     }
