@@ -3,7 +3,8 @@
 mod config_common;
 
 use config_common::{Random, examples, load, model, read, said};
-use ringmain::config::explain::explain;
+use ringmain::config::explain::{convert, explain};
+use ringmain::config::source::Request;
 use ringmain_model::Model;
 
 /// The model as TOML, which was seen to load as this very model.
@@ -28,6 +29,17 @@ fn every_example_survives_conversion() {
         let (name, text) = read(&path);
         round_trip(&name, &model(&name, &text));
     }
+}
+
+#[test]
+fn names_of_hosts_are_not_asked_for() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let text = "defaults\n timeout connect 1s\n timeout server 1s\nbackend b\n server s no-such-host.invalid:1883 check\n";
+    std::fs::write(directory.path().join("a.cfg"), text).expect("written");
+    let request = Request { paths: vec!["a.cfg".into()], directory: Some(directory.path().to_owned()) };
+    let (loaded, text) = convert(&request, &config_common::context());
+    let text = text.unwrap_or_else(|| panic!("{}", said(&loaded)));
+    assert!(text.contains(r#"{ name = "s", address = "no-such-host.invalid:1883", check = true }"#), "{text}");
 }
 
 #[test]

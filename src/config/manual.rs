@@ -39,6 +39,24 @@ pub fn help(name: &str) -> Result<String, String> {
     Ok(text)
 }
 
+/// The text of `--help-keyword` without a name: every keyword in one line, by the place it stands in.
+pub fn overview() -> String {
+    let mut text = String::new();
+    for (scope, heading, _) in SCOPES {
+        let _ = writeln!(text, "{}", heading.replace('`', ""));
+        for keyword in keyword::all(scope) {
+            let note = match keyword.status() {
+                Status::Supported => "",
+                Status::NoEffect => " (accepted, without effect)",
+                Status::Unsupported => " (not supported yet)",
+            };
+            let _ = writeln!(text, "  {:<30} {}{note}", keyword.name, keyword.summary);
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// README's tables in Markdown: what is supported, what is accepted without effect, what is refused by name.
 pub fn markdown() -> String {
     let mut text = String::new();
@@ -97,6 +115,13 @@ mod tests {
         assert_eq!(help("timeout.client_fin"), Ok(text));
         assert_eq!(help("maxcon"), Err("there is no keyword 'maxcon'; did you mean 'maxconn'?".into()));
         assert!(help("maxconn").expect("known").matches("status: supported").count() >= 4, "global, proxy, bind and server");
+    }
+
+    #[test]
+    fn the_overview_has_every_keyword() {
+        let text = overview();
+        assert!(all().all(|(_, keyword)| text.contains(&format!("  {} ", keyword.name))));
+        assert!(text.lines().any(|line| line.starts_with("  stick-table ") && line.ends_with("(not supported yet)")), "{text}");
     }
 
     /// README.md holds the tables between two markers; `UPDATE=1 cargo test` writes them.

@@ -8,7 +8,10 @@ use crate::config::toml::keyword_at;
 /// Moves settings that every section they apply to has, with the same value, into a `[defaults]` section; `None` when there is none.
 pub fn collect(sections: &mut [Section]) -> Option<Section> {
     let mut defaults = Section::new(SectionKind::Defaults, None);
-    let candidates: Vec<_> = sections.iter().flat_map(|section| section.settings.clone()).collect();
+    // What all sections have, the first of its kind has, too.
+    let first = |kind: SectionKind| sections.iter().find(|section| section.kind == kind);
+    let firsts = [SectionKind::Listen, SectionKind::Frontend, SectionKind::Backend].into_iter().filter_map(first);
+    let candidates: Vec<_> = firsts.flat_map(|section| section.settings.clone()).collect();
     for (path, value) in candidates {
         let Some(keyword) = keyword_at(SectionKind::Listen, &path) else { continue };
         let taken = defaults.settings.iter().any(|(known, _)| *known == path);

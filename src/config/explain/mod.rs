@@ -2,7 +2,7 @@
 //!
 //! Loading the text gives the identical model. What a model holds beyond what was written (defaults, derived limits, numbers of proxies) is
 //! left out where loading gives it anyway; instead of knowing these rules, the text is loaded and what came out differently is written
-//! down: first plain settings, then values that are derived from others. The caller lends the loader; nothing here reads files.
+//! down: first plain settings, then values that are derived from others. `convert` reads files through `load`; `explain` is lent a loader.
 
 mod address;
 mod defaults;
@@ -11,9 +11,16 @@ mod proxy;
 mod server;
 mod writer;
 
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+
 use ringmain_model::{Backend, BackendId, Frontend, Model};
 
+use super::Loaded;
+use super::check::{Context, Names};
 use super::draft::SectionKind;
+use super::environment::Environment;
+use super::source::Request;
 use writer::Section;
 
 /// Steps of refinement: a setting of level L is written when the text without settings of levels L and above loads with another value.
@@ -25,17 +32,46 @@ const DERIVED: usize = 1;
 /// Level of numbers that move when one before them is written: where one still differs, all of a kind are written.
 const ALL: usize = 2;
 
+/// Reads what `-f` names and gives it as one TOML text; `None` when it does not load, for reasons that are in the diagnostics.
+///
+/// Names of hosts are not asked for: a configuration can be converted far from the machines it names.
+pub fn convert(request: &Request, context: &Context<'_>) -> (Loaded, Option<String>) {
+    let names = AnyHost(context.names);
+    let context = Context { names: &names, ..*context };
+    let loaded = super::load(request, &context);
+    let again = |text: &str| super::load_texts(&[("converted.toml", text)], Environment::inherited(), &context).model;
+    let text = loaded.model.as_ref().and_then(|model| explain(model, again));
+    (loaded, text)
+}
+
+/// Names of which every host has an address, the same for all: one of those kept for documentation (RFC 5737).
+struct AnyHost<'a>(&'a dyn Names);
+
+impl Names for AnyHost<'_> {
+    fn host(&self, _: &str) -> Vec<IpAddr> {
+        vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        self.0.user(name)
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        self.0.group(name)
+    }
+}
+
 /// The model as TOML. `load` loads a text as one file in the native language, in the circumstances that the model was loaded in.
 ///
-/// `None` when the text does not load with the lent loader.
+/// The text was seen to load as this very model; `None` when it did not.
 pub fn explain(model: &Model, load: impl Fn(&str) -> Option<Model>) -> Option<String> {
     let mut references: Vec<Model> = Vec::new();
     loop {
         let text = print(model, &references);
-        if references.len() == LEVELS {
-            return Some(text);
-        }
         let reference = load(&text)?;
+        if references.len() == LEVELS {
+            return (reference == *model).then_some(text);
+        }
         let same_shape = reference.frontends.len() == model.frontends.len()
             && reference.backends.len() == model.backends.len()
             && reference.servers.len() == model.servers.len();
@@ -111,10 +147,13 @@ fn number(proxy: &Proxy<'_>, model: &Model) -> u32 {
 fn proxies(model: &Model) -> Vec<Proxy<'_>> {
     let mut fronts = model.frontends.iter().enumerate().peekable();
     let mut backs = model.backends.iter().enumerate().peekable();
+    let serving: HashSet<(u32, &str)> = model.backends.iter().map(|back| (back.proxy_id, &*back.name)).collect();
+    let listens: HashSet<(u32, &str)> =
+        model.frontends.iter().map(|front| (front.proxy_id, &*front.name)).filter(|identity| serving.contains(identity)).collect();
     let mut proxies = Vec::new();
     loop {
-        let back_is_listen = backs.peek().is_some_and(|(_, back)| model.frontends.iter().any(|front| is_listen(front, back)));
-        let front_is_listen = fronts.peek().is_some_and(|(_, front)| model.backends.iter().any(|back| is_listen(front, back)));
+        let back_is_listen = backs.peek().is_some_and(|(_, back)| listens.contains(&(back.proxy_id, &*back.name)));
+        let front_is_listen = fronts.peek().is_some_and(|(_, front)| listens.contains(&(front.proxy_id, &*front.name)));
         match (fronts.peek().copied(), backs.peek().copied()) {
             (None, None) => return proxies,
             (Some((_, front)), Some((_, back))) if is_listen(front, back) => {
@@ -122,7 +161,6 @@ fn proxies(model: &Model) -> Vec<Proxy<'_>> {
             }
             // A half of a 'listen' waits for its other half.
             (Some((_, front)), Some((_, back))) if back_is_listen || (!front_is_listen && front.proxy_id <= back.proxy_id) => {
-                debug_assert!(front.name != back.name || front.proxy_id != back.proxy_id);
                 proxies.push(Proxy { front: fronts.next(), back: None });
             }
             (_, Some(_)) => proxies.push(Proxy { front: None, back: backs.next() }),
