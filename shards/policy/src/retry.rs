@@ -59,7 +59,7 @@ pub fn after_failure(failure: Failure, settings: Settings) -> Retry {
     }
     let retry = failure.retries_made + 1;
     let redispatches = settings.redispatch_interval != 0
-        && (failure.server_not_running || is_redispatch_turn(retry, settings) || takes_turns_freely(failure, settings.balance));
+        && (failure.server_not_running || is_redispatch_turn(retry, settings) || goes_on_freely(failure, settings.balance));
     // A refusal is likely to repeat itself at once; a timeout has already waited. No pause when another server is at hand.
     let same_server_likely = !redispatches || failure.active_servers <= 1;
     let delay_ms = if failure.timed_out || !same_server_likely {
@@ -79,10 +79,9 @@ fn is_redispatch_turn(retry: u32, settings: Settings) -> bool {
     interval > 0 && i64::from(retry) % interval == 0
 }
 
-/// Methods that take turns lose nothing by going on to the next server at once, when there is one.
-fn takes_turns_freely(failure: Failure, balance: Balance) -> bool {
-    let takes_turns = matches!(balance, Balance::RoundRobin | Balance::StaticRoundRobin | Balance::Random { .. });
-    takes_turns && failure.active_servers > 1 && !failure.persistent
+/// Methods that do not hash lose nothing by going on to another server at once, when there is one.
+fn goes_on_freely(failure: Failure, balance: Balance) -> bool {
+    balance != Balance::Source && failure.active_servers > 1 && !failure.persistent
 }
 
 #[cfg(test)]
@@ -91,8 +90,7 @@ mod tests {
 
     use super::*;
 
-    const SETTINGS: Settings =
-        Settings { retries: 3, redispatch_interval: -1, connect_timeout_ms: Some(5000), balance: Balance::LeastConnections };
+    const SETTINGS: Settings = Settings { retries: 3, redispatch_interval: -1, connect_timeout_ms: Some(5000), balance: Balance::Source };
     const REFUSED: Failure = Failure { retries_made: 0, timed_out: false, server_not_running: false, active_servers: 2, persistent: false };
 
     #[test]
@@ -112,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn round_robin_goes_on_at_once_unless_alone_or_persistent() {
+    fn methods_without_hash_go_on_at_once_unless_alone_or_persistent() {
         let settings = Settings { balance: Balance::RoundRobin, ..SETTINGS };
         assert_eq!(after_failure(REFUSED, settings), Retry::Redispatch { delay_ms: 0 });
         assert_eq!(after_failure(Failure { active_servers: 1, ..REFUSED }, settings), Retry::SameServer { delay_ms: 1000 });

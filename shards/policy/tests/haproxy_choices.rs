@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::AtomicU64;
 
 use ringmain_model::{Backend, BackendOptions, BackendTimeouts, Balance, Hash, HashFunction, HashMethod, LogSettings, Mode};
-use ringmain_policy::balance::{Input, Key, Load, Picker, ServerView};
+use ringmain_policy::balance::{Choice, Input, Key, Load, Picker, ServerView};
 use support::{Haproxy, NamedServer, haproxy_is_installed};
 
 /// One server of a scenario.
@@ -267,5 +267,33 @@ fn first_fills_servers_in_the_same_order() {
         let (connection, expected) = haproxy.hold();
         held.push(connection);
         assert_eq!(loads.take(&picker, &ticket), expected, "turn {turn}");
+    }
+}
+
+#[test]
+fn full_servers_are_passed_over_alike() {
+    if !haproxy_is_installed() {
+        return;
+    }
+    for (balance, name) in [
+        (Balance::RoundRobin, "roundrobin"),
+        (Balance::StaticRoundRobin, "static-rr"),
+        (Balance::LeastConnections, "leastconn"),
+        (Balance::First, "first"),
+    ] {
+        let specs = specs(&[3, 1, 2]);
+        let haproxy = start(false, "", &format!(" balance {name}\n default-server maxconn 5"), &specs);
+        let (picker, ticket) = (picker(balance, Hash::default(), false, &specs), AtomicU64::new(0));
+        let mut loads = Loads(vec![Load { limit: 5, ..Load::default() }; 3], 0);
+        let mut held = Vec::new();
+        for turn in 0..15 {
+            let (connection, expected) = haproxy.hold();
+            held.push(connection);
+            assert_eq!(loads.take(&picker, &ticket), expected, "{name}, turn {turn}");
+        }
+        assert_eq!(
+            picker.pick(Input { ticket: &ticket, key: Key::None, load: |server| loads.0[server], random: || 0, exclude: None }),
+            Choice::Full
+        );
     }
 }
