@@ -79,6 +79,18 @@ impl Batch {
         std::mem::take(&mut self.lost)
     }
 
+    /// Throws away the lines of which nothing was sent yet, and gives their number. The rest of a line that was sent in part stays: without it
+    /// the next line would continue it.
+    pub fn drop_unstarted(&mut self) -> usize {
+        let started = self.sent_bytes > self.sent_lines.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let kept = self.sent_lines + usize::from(started && self.sent_lines < self.ends.len());
+        let dropped = self.ends.len() - kept;
+        self.ends.truncate(kept);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+        self.reuse();
+        dropped
+    }
+
     /// Throws all unsent lines away and gives their number.
     pub fn drop_all(&mut self) -> usize {
         let lines = self.len();
@@ -127,6 +139,18 @@ mod tests {
         assert_eq!(batch.drop_all(), 2);
         assert!(batch.is_empty() && batch.bytes.is_empty());
         assert_eq!(batch.piece(100), b"");
+    }
+
+    #[test]
+    fn a_line_that_was_begun_is_finished() {
+        let mut batch = batch(&["one\n", "two\n", "three\n"]);
+        batch.sent_bytes(6);
+        assert_eq!((batch.drop_unstarted(), batch.piece(100)), (1, b"o\n".as_slice()));
+        assert!(batch.add(|out| out.extend_from_slice(b"four\n")));
+        assert_eq!(batch.piece(100), b"o\nfour\n");
+        batch.sent_bytes(2);
+        assert_eq!((batch.drop_unstarted(), batch.is_empty()), (1, true));
+        assert_eq!(batch.drop_unstarted(), 0);
     }
 
     #[test]

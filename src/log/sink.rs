@@ -76,7 +76,9 @@ impl Sink {
         };
         self.busy_since = since;
         if since.is_some_and(|since| now.duration_since(since) >= PATIENCE) {
-            self.drop_waiting();
+            let lines = self.batch.drop_unstarted();
+            self.count_dropped(lines as u64);
+            self.busy_since = Some(now);
         }
         !self.batch.is_empty()
     }

@@ -54,6 +54,8 @@ impl Calendar {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn fields(seconds: i64) -> (u64, u64, u64, u64, u64, u64) {
@@ -85,5 +87,19 @@ mod tests {
             before = now;
         }
         assert_eq!((before.year, before.month, before.day), (2369, 12, 31));
+    }
+
+    proptest! {
+        #[test]
+        fn fields_give_the_seconds_back(seconds in 0..=LAST_SECOND) {
+            let Calendar { year, month, day, hour, minute, second } = Calendar::from_seconds(seconds);
+            let leap_days = |year: u64| year / 4 - year / 100 + year / 400;
+            let leap = leap_days(year) - leap_days(year - 1);
+            let lengths = [31, 28 + leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+            let months: u64 = lengths[..month as usize - 1].iter().sum();
+            let days = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969) + months + day - 1;
+            prop_assert!(day <= lengths[month as usize - 1]);
+            prop_assert_eq!(((days * 24 + hour) * 60 + minute) * 60 + second, seconds as u64);
+        }
     }
 }

@@ -203,6 +203,8 @@ fn endpoint(ip: IpAddr, port: u16, text: &mut Text<'_>) {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::record::{Connections, Termination, Timers, Tls};
 
@@ -305,5 +307,25 @@ pub(super) mod tests {
         out.push(b'|');
         render_accept(Peer::Unix, Peer::Unix, 9, "fe", 1024, &mut out);
         assert_eq!(String::from_utf8_lossy(&out), "Connect from ::1:5 to 1.2.3.4:80 (fe/TCP)|Connect to unix:9 (fe/TCP)");
+    }
+
+    proptest! {
+        #[test]
+        fn a_shorter_limit_gives_a_prefix(
+            items in prop::collection::vec((0..LogVariable::ALL.len() + 2, any::<(bool, bool, bool)>()), 0..12),
+            limit in 0..200usize,
+        ) {
+            let items = items.into_iter().map(|(index, (quote, hexadecimal, escape))| match LogVariable::ALL.get(index) {
+                Some(&variable) => LogItem::Variable { variable, flags: LogFlags { quote, hexadecimal, escape } },
+                None if index == LogVariable::ALL.len() => LogItem::Blank,
+                None => LogItem::Text("text".into()),
+            });
+            let format = LogFormat { source: String::new(), items: items.collect() };
+            let mut renderer = Renderer::new("node".into(), 77, Arc::default());
+            let (mut whole, mut cut) = (Vec::new(), Vec::new());
+            renderer.render(&format, &record(), usize::MAX, &mut whole);
+            renderer.render(&format, &record(), limit, &mut cut);
+            prop_assert_eq!(&whole[..limit.min(whole.len())], &cut[..]);
+        }
     }
 }

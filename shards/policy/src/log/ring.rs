@@ -243,6 +243,40 @@ mod tests {
     }
 
     #[test]
+    fn no_line_is_overslept() {
+        const LINES: u64 = 20_000;
+        let channel = channel(&[(Level::Debug, 1024)]);
+        let wake = Arc::new(Wake::default());
+        let (mut handle, mut reader) = with_capacity(wake.clone(), 64, 4096);
+        let sleeper = wake.clone();
+        let writer = std::thread::spawn(move || {
+            let (mut text, mut data, mut lines) = (Vec::new(), Vec::new(), 0);
+            while lines < LINES {
+                while reader.pop(&mut text, &mut data).is_some() {
+                    assert_eq!(text, lines.to_string().as_bytes());
+                    text.clear();
+                    data.clear();
+                    lines += 1;
+                }
+                // No timeout: a wake-up that gets lost hangs the test.
+                sleeper.announce_sleep();
+                if reader.is_empty() && lines < LINES {
+                    std::thread::park();
+                }
+                sleeper.announce_awake();
+            }
+        });
+        wake.set_writer(writer.thread().clone());
+        for number in 0..LINES {
+            let text = number.to_string();
+            while !handle.push(line(&channel, text.as_bytes())) {
+                std::thread::yield_now();
+            }
+        }
+        writer.join().expect("all lines came, in order");
+    }
+
+    #[test]
     fn a_sleeping_writer_is_woken_once() {
         let wake = Arc::new(Wake::default());
         wake.set_writer(std::thread::current());
