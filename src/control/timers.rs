@@ -6,10 +6,8 @@ use std::collections::BinaryHeap;
 /// What comes due. Timers cannot be taken back; whoever handles one that is out of date ignores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    /// The check of the server with this key.
-    Check(u64),
-    /// The next step of the slowstart of the server with this key.
-    WarmUp(u64),
+    /// Something of the server with this key: its check or a step of its slowstart.
+    Server(u64),
     /// Mail that a full mailbox refused is sent again.
     Mail,
     /// The listeners close: `grace` is over.
@@ -57,10 +55,10 @@ mod tests {
     fn timers_come_in_order_and_not_too_early() {
         let mut timers = Timers::default();
         timers.add(20, Timer::Mail);
-        timers.add(10, Timer::Check(7));
+        timers.add(10, Timer::Server(7));
         assert_eq!(timers.next_due(), Some(10));
         assert_eq!(timers.pop_due(9), None);
-        assert_eq!(timers.pop_due(25), Some(Timer::Check(7)));
+        assert_eq!(timers.pop_due(25), Some(Timer::Server(7)));
         assert_eq!(timers.pop_due(25), Some(Timer::Mail));
         assert_eq!((timers.pop_due(25), timers.next_due()), (None, None));
     }

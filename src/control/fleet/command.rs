@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ringmain_model::{Balance, FrontendId, HashMethod, ServerHost, ServerId, ServerPort};
+use ringmain_model::{Balance, HashMethod, ServerHost, ServerId, ServerPort};
 
 use super::{Effect, Fleet};
 
@@ -27,11 +27,7 @@ impl Fleet {
         if weight != 0 && weight != configured && !self.weights_may_change(id) {
             return Err("Backend is using a static LB algorithm and only accepts weights '0%' and '100%'.".into());
         }
-        self.servers[id.index()].user_weight = weight as u16;
-        self.settle(id);
-        if weight == 0 {
-            self.generation.server(id).queue.dissolve();
-        }
+        self.change_weight(id, weight as u16);
         Ok(())
     }
 
@@ -76,9 +72,8 @@ impl Fleet {
         let state = &mut self.servers[id.index()];
         state.host = ServerHost::Ip(new);
         state.port = new_port;
-        self.address_changed(id);
+        self.set_resolved(id, true);
         self.settle(id);
-        self.effects.push(Effect::CheckSooner(id));
         Ok(format!("{sentence}{BY}"))
     }
 
@@ -136,8 +131,9 @@ impl Fleet {
             return Err("Health check was not configured on this server, cannot enable.".into());
         }
         if configured {
-            self.servers[id.index()].check.enabled = enabled;
-            self.effects.push(Effect::CheckSooner(id));
+            self.health.set_check_enabled(id.index(), enabled, self.now_ms);
+            self.copy_state(id);
+            self.effects.push(Effect::Reschedule(id));
         }
         Ok(())
     }
@@ -166,20 +162,7 @@ impl Fleet {
 
     /// `shutdown sessions server`.
     pub fn shutdown_sessions(&mut self, id: ServerId) {
-        self.effects.push(Effect::ShutdownSessions(self.generation.server(id).clone()));
-    }
-
-    /// `set maxconn frontend`.
-    ///
-    /// # Errors
-    /// When the value is not a positive number.
-    pub fn set_frontend_maxconn(&mut self, id: FrontendId, text: &str) -> Result<(), String> {
-        let maxconn = parse_limit(text)?;
-        let maxconn = if maxconn == 0 { self.model().frontend(id).maxconn } else { maxconn };
-        self.frontends[id.index()].maxconn = Some(maxconn);
-        self.generation.frontend(id).sessions.set_limit(maxconn);
-        self.effects.push(Effect::LimitsRaised);
-        Ok(())
+        self.effects.push(Effect::KillSessions(self.generation.server(id).clone()));
     }
 }
 

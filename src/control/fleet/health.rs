@@ -1,168 +1,84 @@
-//! Health: what check results, observed errors and operators make of a server, and how followers follow.
+//! Where `policy::health` meets live objects: events go in, its effects are carried out, and the readable state follows.
 
-use ringmain_model::{Level, OnError, ServerId};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::message::Tail;
-use super::{Admin, CheckResult, CheckStatus, Effect, Fleet, Operational};
+use ringmain_engine::live::Generation;
+use ringmain_engine::mailbox::ProbeOutcome;
+use ringmain_model::{BackendId, Level, ServerId};
+use ringmain_policy::health::{self, CheckOutcome, Sessions};
 
-/// How one check ended, as far as the fleet cares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeResult {
-    /// Layer 4 outcome.
-    pub status: CheckStatus,
-    /// More about it, such as `Connection refused`; empty when there is nothing to add.
-    pub info: String,
-    /// How long it took, ms.
-    pub duration_ms: u64,
-}
+use super::{Effect, Fleet, Proxy};
 
-/// The argument of `set server ... health`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WantedHealth {
-    /// UP.
-    Up,
-    /// No new sessions (NOLB).
-    Stopping,
-    /// DOWN.
-    Down,
-}
+pub use ringmain_policy::health::{AdminState as WantedState, ForcedHealth as WantedHealth};
 
-/// Why the service state changes, for the line about it.
-enum Why {
-    Check,
-    Operator,
-    Tracking(ServerId),
+/// The numbers of sessions that log lines mention.
+struct LiveSessions<'a>(&'a Generation);
+
+impl Sessions for LiveSessions<'_> {
+    fn active(&self, server: usize) -> u32 {
+        self.0.servers.get(server).map_or(0, |live| live.active.load(Ordering::Relaxed))
+    }
+
+    fn queued(&self, server: usize) -> u32 {
+        self.0.servers.get(server).map_or(0, |live| live.queue.len())
+    }
+
+    fn backend_queued(&self, backend: usize) -> u32 {
+        self.0.backends.get(backend).map_or(0, |live| live.queue.len())
+    }
 }
 
 impl Fleet {
-    /// A probe was sent.
-    pub fn probe_started(&mut self, id: ServerId) {
-        self.servers[id.index()].check.in_progress = true;
+    /// When something is due next for a server, its check or a step of its slowstart, monotonic ms. `None` while it is in maintenance,
+    /// when nothing is.
+    pub fn due_at_ms(&self, id: ServerId) -> Option<u64> {
+        let paused = self.health.get(id.index()).is_none_or(|server| server.admin.in_maintenance());
+        self.health.due_at_ms(id.index()).filter(|_| !paused)
     }
 
-    /// A check has ended. Ignored when the server's checks were switched off meanwhile.
-    pub fn probe_ended(&mut self, id: ServerId, result: ProbeResult) {
-        let Some(check) = self.model().server(id).check else { return };
-        self.servers[id.index()].check.in_progress = false;
-        if !self.servers[id.index()].check.enabled || self.servers[id.index()].check.paused {
-            return;
-        }
-        let top = check.rise.saturating_add(check.fall).saturating_sub(1);
-        let state = &mut self.servers[id.index()].check;
-        let (before, status_before) = (state.health, state.status);
-        (state.status, state.info, state.duration_ms) = (result.status, result.info, Some(result.duration_ms));
-        state.result = match result.status {
-            CheckStatus::Layer4Ok => CheckResult::Passed,
-            CheckStatus::SocketError => CheckResult::Neutral,
-            _ => CheckResult::Failed,
+    /// Whether the check of a server is due: it counts as begun then, and `probe_ended` must follow.
+    pub fn begin_check(&mut self, id: ServerId) -> bool {
+        let begun = self.health.begin_check(id.index(), self.now_ms);
+        self.refresh(id);
+        begun
+    }
+
+    /// A check that was begun has ended.
+    pub fn probe_ended(&mut self, id: ServerId, outcome: ProbeOutcome, duration_ms: u64) {
+        let outcome = match outcome {
+            ProbeOutcome::Connected => CheckOutcome::Connected,
+            ProbeOutcome::TimedOut => CheckOutcome::TimedOut,
+            ProbeOutcome::Failed(errno) => CheckOutcome::Failed(crate::control::listen::errno_text(errno)),
+            ProbeOutcome::Local(_) => CheckOutcome::LocalError,
         };
-        match state.result {
-            CheckResult::Passed => state.pass(check.rise, top),
-            CheckResult::Failed => state.fail(check.rise),
-            _ => {}
-        }
-        let changed = state.health != before || state.status != status_before;
-        self.after_check(id, changed);
+        let generation = self.generation.clone();
+        let effects = self.health.check_ended(id.index(), outcome, duration_ms, self.now_ms, &LiveSessions(&generation));
+        self.carry_out(id, effects);
     }
 
-    /// Logs the check where asked for and moves the server as its health says.
-    fn after_check(&mut self, id: ServerId, changed: bool) {
-        let server = self.model().server(id);
-        let Some(check) = server.check else { return };
-        let logged = self.model().backend(server.backend).options.log_health_checks;
-        if logged && changed {
-            self.say_check(id, check.rise, check.fall);
-        }
-        let health = self.servers[id.index()].check.health;
-        match self.servers[id.index()].check.result {
-            CheckResult::Failed if health < check.rise => self.go(id, Operational::Stopped, &Why::Check),
-            CheckResult::Passed if health >= check.rise => self.go(id, Operational::Running, &Why::Check),
-            _ => {}
+    /// A server reached its `error-limit` of errors seen in traffic (`observe`); what happens is up to `on-error`.
+    pub fn errors_observed(&mut self, id: ServerId) {
+        let limit = self.model().server(id).error_limit;
+        let generation = self.generation.clone();
+        let effects = self.health.error_limit_reached(id.index(), limit, self.now_ms, &LiveSessions(&generation));
+        self.carry_out(id, effects);
+    }
+
+    /// The next step of a slowstart, if one is due.
+    pub fn warm_up_due(&mut self, id: ServerId) {
+        let generation = self.generation.clone();
+        let effects = self.health.slowstart_step(id.index(), self.now_ms, &LiveSessions(&generation));
+        if !effects.is_empty() {
+            self.carry_out(id, effects);
         }
     }
 
-    fn say_check(&mut self, id: ServerId, rise: u32, fall: u32) {
-        let server = self.model().server(id);
-        let backend = self.model().backend(server.backend);
-        let kind = if server.backup { "backup server" } else { "server" };
-        let state = &self.servers[id.index()].check;
-        let outcome = match state.result {
-            CheckResult::Passed => "succeeded",
-            CheckResult::Failed => "failed",
-            _ => "conditionally succeeded",
-        };
-        let status =
-            if state.health >= rise { format!("{}/{fall} UP", state.health - rise + 1) } else { format!("{}/{rise} DOWN", state.health) };
-        let reason = Self::reason(state);
-        let text = format!("Health check for {kind} {}/{} {outcome}{reason}, status: {status}.", backend.name, server.name);
-        self.say(id, Level::Notice, text);
-    }
-
-    /// Moves a server to a service state, with its followers.
-    fn go(&mut self, id: ServerId, wanted: Operational, why: &Why) {
-        let state = &self.servers[id.index()];
-        if state.admin.any(Admin::MAINTENANCE) {
-            return;
-        }
-        let before = state.operational;
-        let already = match wanted {
-            Operational::Running | Operational::Starting => matches!(before, Operational::Running | Operational::Starting),
-            other => before == other,
-        };
-        if already {
-            return;
-        }
-        match wanted {
-            Operational::Stopped => self.go_down(id, before, why),
-            Operational::Stopping => {
-                self.change_operational(id, Operational::Stopping);
-                let requeued = self.settle_down(id);
-                let text = format!("{} is stopping{}", self.title(id), self.why(id, why));
-                self.say_with_tail(id, Level::Notice, text, Tail::Up { requeued });
-            }
-            Operational::Running | Operational::Starting => self.go_up(id, why),
-        }
-        for follower in self.followers(id) {
-            self.go(follower, wanted, &Why::Tracking(id));
-        }
-    }
-
-    fn go_down(&mut self, id: ServerId, before: Operational, why: &Why) {
-        // No alarm for a server that took no sessions anyway.
-        let quiet = before == Operational::Stopping || self.servers[id.index()].admin.any(Admin::DRAIN);
-        self.change_operational(id, Operational::Stopped);
-        if self.model().server(id).shutdown_sessions_when_down {
-            self.effects.push(Effect::ShutdownSessions(self.generation.server(id).clone()));
-        }
-        let emerg_at = self.effects.len();
-        let requeued = self.settle_down(id);
-        // The line about the backend comes after the one about its last server.
-        let backend_lines = self.effects.split_off(emerg_at);
-        let text = format!("{} is DOWN{}", self.title(id), self.why(id, why));
-        let level = if quiet { Level::Notice } else { Level::Alert };
-        self.say_with_tail(id, level, text, Tail::Down { requeued });
-        self.effects.extend(backend_lines);
-    }
-
-    fn go_up(&mut self, id: ServerId, why: &Why) {
-        self.start(id);
-        if self.model().server(id).shutdown_backup_sessions_when_up {
-            let backend = self.model().server(id).backend;
-            self.effects.push(Effect::ShutdownBackupSessions(self.generation.backend(backend).clone()));
-        }
-        self.settle(id);
-        let text = format!("{} is UP{}", self.title(id), self.why(id, why));
-        self.say_with_tail(id, Level::Notice, text, Tail::Up { requeued: 0 });
-    }
-
-    fn why(&self, id: ServerId, why: &Why) -> String {
-        match why {
-            Why::Operator => ", changed from CLI".to_string(),
-            Why::Tracking(tracked) => self.cause(id, Some(*tracked)),
-            // `option log-health-checks` has already said it on a line of its own.
-            Why::Check if self.model().backend(self.model().server(id).backend).options.log_health_checks => String::new(),
-            Why::Check => Self::reason(&self.servers[id.index()].check),
-        }
+    /// `set server ... state`, `enable server`, `disable server`.
+    pub fn set_state(&mut self, id: ServerId, wanted: WantedState) {
+        let generation = self.generation.clone();
+        let effects = self.health.set_state(id.index(), wanted, self.now_ms, &LiveSessions(&generation));
+        self.carry_out(id, effects);
     }
 
     /// `set server ... health`.
@@ -170,42 +86,79 @@ impl Fleet {
     /// # Errors
     /// HAProxy's words for a server that tracks another.
     pub fn set_health(&mut self, id: ServerId, wanted: WantedHealth) -> Result<(), String> {
-        if self.model().server(id).track.is_some() {
-            return Err("cannot change health on a tracking server.".into());
-        }
-        let (rise, fall) = self.model().server(id).check.map_or((2, 3), |check| (check.rise, check.fall));
-        let up = rise.saturating_add(fall).saturating_sub(1);
-        let (health, operational) = match wanted {
-            WantedHealth::Up => (up, Operational::Running),
-            WantedHealth::Stopping => (up, Operational::Stopping),
-            WantedHealth::Down => (0, Operational::Stopped),
-        };
-        self.servers[id.index()].check.health = health;
-        self.go(id, operational, &Why::Operator);
-        self.effects.push(Effect::CheckSooner(id));
+        let generation = self.generation.clone();
+        let effects = self.health.set_health(id.index(), wanted, self.now_ms, &LiveSessions(&generation));
+        let effects = effects.ok_or("cannot change health on a tracking server.")?;
+        self.carry_out(id, effects);
         Ok(())
     }
 
-    /// A server reached its `error-limit` of errors seen in traffic (`observe`); what happens is up to `on-error`.
-    pub fn errors_observed(&mut self, id: ServerId) {
-        let server = self.model().server(id);
-        let (Some(check), on_error, limit) = (server.check, server.on_error, server.error_limit) else { return };
-        let state = &mut self.servers[id.index()].check;
-        if !state.enabled || state.paused {
-            return;
-        }
-        self.effects.push(Effect::CheckSooner(id));
-        if on_error == OnError::FastInter {
-            return;
-        }
-        if on_error == OnError::MarkDown || on_error == OnError::SuddenDeath && state.health > check.rise {
-            state.health = check.rise;
-        }
-        state.status = CheckStatus::Observed;
-        state.result = CheckResult::Failed;
-        state.duration_ms = None;
-        state.info = format!("Detected {limit} consecutive errors, last one was: L4 unsuccessful connection");
-        state.fail(check.rise);
-        self.after_check(id, true);
+    /// A server got its address, or lost it.
+    pub(super) fn set_resolved(&mut self, id: ServerId, resolved: bool) {
+        let generation = self.generation.clone();
+        let effects = self.health.set_resolved(id.index(), resolved, self.now_ms, &LiveSessions(&generation));
+        self.carry_out(id, effects);
     }
+
+    /// Gives a server its weight now in force, 0 to 256.
+    pub(super) fn change_weight(&mut self, id: ServerId, weight: u16) {
+        let effects = self.health.set_weight(id.index(), weight);
+        self.carry_out(id, effects);
+    }
+
+    /// Does what health asks for after an event of this server, and brings its readable state and its followers' up to date.
+    fn carry_out(&mut self, id: ServerId, effects: Vec<health::Effect>) {
+        self.refresh(id);
+        for effect in effects {
+            match effect {
+                health::Effect::Publish { backend } => self.settle_backend(BackendId::new(backend)),
+                health::Effect::Requeue { server } => drop(self.generation.servers[server].queue.dissolve()),
+                health::Effect::ShutdownSessions { server } => {
+                    self.effects.push(Effect::ShutdownSessions(self.generation.servers[server].clone()));
+                }
+                health::Effect::ShutdownBackupSessions { backend } => {
+                    self.effects.push(Effect::ShutdownBackupSessions(self.generation.backends[backend].clone()));
+                }
+                health::Effect::Log { backend, level, text } => self.say_of_backend(BackendId::new(backend), level, text),
+            }
+        }
+    }
+
+    /// Copies what health knows of a server and all its followers into their readable state, and has their timers looked at.
+    fn refresh(&mut self, id: ServerId) {
+        let mut pending = vec![id];
+        // Each server is pushed by the one it tracks; the count bounds circles, which the checker refuses.
+        for _ in 0..=self.servers.len() {
+            let Some(id) = pending.pop() else { return };
+            self.copy_state(id);
+            self.effects.push(Effect::Reschedule(id));
+            pending.extend(self.followers.get(id.index()).into_iter().flatten().copied());
+        }
+    }
+
+    /// Copies what health knows of one server into its readable state.
+    pub(super) fn copy_state(&mut self, id: ServerId) {
+        if let (Some(state), Some(server)) = (self.servers.get_mut(id.index()), self.health.get(id.index())) {
+            state.follow(server);
+        }
+    }
+
+    fn say_of_backend(&mut self, id: BackendId, level: Level, text: String) {
+        let name = self.model().backend(id).name.clone();
+        // HAProxy quotes the name on standard error, and only there.
+        let console_text = (level == Level::Emerg).then(|| text.replacen(&format!(" {name} "), &format!(" '{name}' "), 1));
+        self.effects.push(Effect::Log { proxy: Proxy::Backend(id), level, text, console_text });
+    }
+}
+
+/// Which servers track each server directly.
+pub(super) fn followers_of(generation: &Arc<Generation>) -> Vec<Vec<ServerId>> {
+    let servers = &generation.model.servers;
+    let mut followers = vec![Vec::new(); servers.len()];
+    for (index, server) in servers.iter().enumerate() {
+        if let Some(list) = server.track.and_then(|tracked| followers.get_mut(tracked.index())) {
+            list.push(ServerId::new(index));
+        }
+    }
+    followers
 }

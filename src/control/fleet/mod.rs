@@ -4,11 +4,10 @@
 //! never waits and does no I/O: what must happen outside (mail to shards, log lines, listeners to open) is left in a list of effects that
 //! the loop carries out at the end of its turn. Time is an argument, given once per turn with `set_now`.
 
-mod admin;
 mod adopt;
 mod command;
+mod frontend;
 mod health;
-mod message;
 mod publish;
 mod server;
 
@@ -17,11 +16,11 @@ use std::sync::Arc;
 
 use ringmain_engine::live::{BackendLive, Generation, ServerLive};
 use ringmain_model::{BackendId, FrontendId, Level, Model, ServerId};
+use ringmain_policy::health as health_machine;
 
-pub use admin::WantedState;
 pub(crate) use adopt::needs_restart;
 pub(crate) use command::parse_limit;
-pub use health::{ProbeResult, WantedHealth};
+pub use health::{WantedHealth, WantedState};
 pub use ringmain_policy::balance::FULL_THROTTLE as WEIGHT_SCALE;
 pub use server::{Admin, CheckResult, CheckState, CheckStatus, Operational, ServerState};
 
@@ -39,16 +38,16 @@ pub enum Effect {
         /// What standard error shows instead, where HAProxy words it differently; with `[ALERT]` for `Level::Emerg`, else `[WARNING]`.
         console_text: Option<String>,
     },
-    /// End the sessions of this server on all shards.
+    /// End the sessions of this server on all shards: it went down.
     ShutdownSessions(Arc<ServerLive>),
+    /// End the sessions of this server on all shards: an operator said so.
+    KillSessions(Arc<ServerLive>),
     /// End the sessions on backup servers of this backend on all shards.
     ShutdownBackupSessions(Arc<BackendLive>),
-    /// The check of this server is due now, or its interval changed: look at its timer again.
-    CheckSooner(ServerId),
-    /// The slowstart of this server needs its next step at this time, monotonic ms.
-    WarmUpAt(ServerId, u64),
-    /// Listeners have to be opened or closed as the frontends' states say.
-    Listeners,
+    /// What is due next for this server may have changed: look at its timer again.
+    Reschedule(ServerId),
+    /// The listeners of this frontend have to accept, to rest or to close, as its state says.
+    Listeners(FrontendId),
     /// A limit was raised: shards whose accept loop waits at a gate must look again.
     LimitsRaised,
 }
@@ -122,6 +121,10 @@ pub struct Fleet {
     servers: Vec<ServerState>,
     backends: Vec<BackendState>,
     frontends: Vec<FrontendState>,
+    /// The state machine of `policy::health` over the same servers; `servers` follows it.
+    health: health_machine::Fleet,
+    /// Which servers track each server directly.
+    followers: Vec<Vec<ServerId>>,
     /// Where the server with a key is now.
     places: HashMap<u64, ServerId>,
     next_key: u64,
@@ -133,14 +136,15 @@ impl Fleet {
     /// The fleet of the first generation. Publishes the first snapshot of each backend.
     pub fn new(generation: Arc<Generation>, now_ms: u64) -> Self {
         let model = generation.model.clone();
-        let servers: Vec<_> =
-            model.servers.iter().enumerate().map(|(index, server)| ServerState::new(server, index as u64, now_ms)).collect();
+        let servers: Vec<_> = model.servers.iter().enumerate().map(|(index, server)| ServerState::new(server, index as u64)).collect();
         let places = (0..servers.len()).map(|index| (index as u64, ServerId::new(index))).collect();
         let next_key = servers.len() as u64;
         let backends = vec![BackendState { last_change_ms: now_ms, ..BackendState::default() }; model.backends.len()];
         let frontends = model.frontends.iter().map(|frontend| FrontendState::new(frontend, now_ms)).collect();
         let effects = Vec::new();
-        let mut fleet = Self { generation, servers, backends, frontends, places, next_key, effects, now_ms };
+        let health = health_machine::Fleet::new(&model, now_ms);
+        let followers = health::followers_of(&generation);
+        let mut fleet = Self { generation, servers, backends, frontends, health, followers, places, next_key, effects, now_ms };
         fleet.settle_all();
         fleet
     }

@@ -5,8 +5,9 @@
 use std::net::IpAddr;
 
 use ringmain_engine::live::Destination;
-use ringmain_model::{Check, Milliseconds, Server, ServerHost, ServerPort};
+use ringmain_model::{Check, Server, ServerHost, ServerPort};
 use ringmain_policy::balance::FULL_THROTTLE;
+use ringmain_policy::health::{self, Operation, ServerHealth};
 
 /// Why a server is not in normal service, as bits with HAProxy's values (`srv_admin_state` in `show servers state`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,35 +15,21 @@ pub struct Admin(pub u8);
 
 impl Admin {
     /// Put into maintenance by an operator.
-    pub const FORCED_MAINTENANCE: Admin = Admin(0x01);
+    pub const FORCED_MAINTENANCE: Admin = Admin(health::Admin::FORCED_MAINTENANCE.bits());
     /// In maintenance because the server that it tracks is.
-    pub const INHERITED_MAINTENANCE: Admin = Admin(0x02);
-    /// `disabled` in the configuration; always together with the forced flag until an operator changes it.
-    pub const CONFIGURED_MAINTENANCE: Admin = Admin(0x04);
-    /// Put into drain mode by an operator.
-    pub const FORCED_DRAIN: Admin = Admin(0x08);
-    /// In drain mode because the server that it tracks is.
-    pub const INHERITED_DRAIN: Admin = Admin(0x10);
+    pub const INHERITED_MAINTENANCE: Admin = Admin(health::Admin::INHERITED_MAINTENANCE.bits());
+    /// `disabled` in the configuration, until an operator changes it.
+    pub const CONFIGURED_MAINTENANCE: Admin = Admin(health::Admin::CONFIGURED_MAINTENANCE.bits());
     /// In maintenance for want of an address.
-    pub const UNRESOLVED_MAINTENANCE: Admin = Admin(0x20);
-    /// All kinds of maintenance that take the server out of service.
-    pub const MAINTENANCE: Admin = Admin(0x23);
+    pub const UNRESOLVED_MAINTENANCE: Admin = Admin(health::Admin::UNRESOLVED.bits());
+    /// All kinds of maintenance.
+    pub const MAINTENANCE: Admin = Admin(health::Admin::MAINTENANCE.bits());
     /// All kinds of drain mode.
-    pub const DRAIN: Admin = Admin(0x18);
+    pub const DRAIN: Admin = Admin(health::Admin::DRAIN.bits());
 
     /// Whether any of these bits is set.
     pub const fn any(self, bits: Admin) -> bool {
         self.0 & bits.0 != 0
-    }
-
-    /// With these bits set.
-    pub const fn with(self, bits: Admin) -> Admin {
-        Admin(self.0 | bits.0)
-    }
-
-    /// With these bits cleared.
-    pub const fn without(self, bits: Admin) -> Admin {
-        Admin(self.0 & !bits.0)
     }
 }
 
@@ -161,26 +148,37 @@ pub struct CheckState {
     pub address: Option<IpAddr>,
 }
 
-impl CheckState {
-    /// Counts a success. Coming up fills the counter, so that it takes `fall` failures in a row to go down again.
-    pub(super) fn pass(&mut self, rise: u32, top: u32) {
-        if self.health < top {
-            self.health += 1;
-            if self.health >= rise {
-                self.health = top;
-            }
-        }
-    }
+/// The rise and fall that HAProxy gives servers without a check; they show in `show servers state`.
+const DEFAULT_RISE: u32 = 2;
+const DEFAULT_FALL: u32 = 3;
 
-    /// Counts a failure. Below `rise` all is lost: successes must be repeated without a failure in between.
-    pub(super) fn fail(&mut self, rise: u32) {
-        if self.health > 0 {
-            self.failures += 1;
-            self.health -= 1;
-            if self.health < rise {
-                self.health = 0;
-            }
+impl CheckState {
+    fn follow(&mut self, health: &ServerHealth) {
+        let paused = health.admin.in_maintenance();
+        let Some(check) = &health.check else {
+            let up = health.operation != Operation::Stopped;
+            let never_changed = health.down_transitions == 0;
+            self.health = match (up, never_changed) {
+                (false, _) => 0,
+                (true, true) => DEFAULT_RISE,
+                (true, false) => DEFAULT_RISE + DEFAULT_FALL - 1,
+            };
+            (self.enabled, self.paused, self.status, self.result) = (false, paused, CheckStatus::Initializing, CheckResult::Unknown);
+            return;
+        };
+        (self.enabled, self.paused, self.in_progress) = (check.enabled, paused, check.in_progress);
+        (self.health, self.duration_ms, self.failures) = (check.health, check.duration_ms, check.failures);
+        if self.info != check.info {
+            self.info.clone_from(&check.info);
         }
+        (self.status, self.result) = match check.status {
+            health::CheckStatus::Initial => (CheckStatus::Initializing, CheckResult::Unknown),
+            health::CheckStatus::SocketError => (CheckStatus::SocketError, CheckResult::Neutral),
+            health::CheckStatus::Layer4Ok => (CheckStatus::Layer4Ok, CheckResult::Passed),
+            health::CheckStatus::Layer4Timeout => (CheckStatus::Layer4Timeout, CheckResult::Failed),
+            health::CheckStatus::Layer4Failed => (CheckStatus::Layer4Connection, CheckResult::Failed),
+            health::CheckStatus::Observed => (CheckStatus::Observed, CheckResult::Failed),
+        };
     }
 }
 
@@ -216,39 +214,39 @@ pub struct ServerState {
 }
 
 impl ServerState {
-    /// A server at the start of the process, or new in a reload: UP until a check says otherwise, one failed check takes it down.
-    pub fn new(server: &Server, key: u64, now_ms: u64) -> Self {
-        let unresolved = server.address.host == ServerHost::Unresolved;
-        let mut admin = Admin::default();
-        if server.disabled {
-            admin = admin.with(Admin::FORCED_MAINTENANCE).with(Admin::CONFIGURED_MAINTENANCE);
-        }
-        if unresolved {
-            admin = admin.with(Admin::UNRESOLVED_MAINTENANCE);
-        }
-        let down = admin.any(Admin::MAINTENANCE);
-        let check = CheckState {
-            enabled: server.check.is_some(),
-            paused: down && server.check.is_some(),
-            health: if down { 0 } else { server.check.map_or(2, |check| check.rise) },
-            status: CheckStatus::Initializing,
-            ..CheckState::default()
-        };
+    /// A server at the start of the process, or new in a reload; `follow` gives it its health.
+    pub(super) fn new(server: &Server, key: u64) -> Self {
         Self {
             key,
-            admin,
-            operational: if down { Operational::Stopped } else { Operational::Running },
+            admin: Admin::default(),
+            operational: Operational::Running,
             user_weight: server.weight,
             throttle: FULL_THROTTLE as u8,
             host: server.address.host.clone(),
             port: server.address.port,
             maxconn: server.maxconn,
             minconn: server.minconn,
-            last_change_ms: now_ms,
+            last_change_ms: 0,
             downtime_ms: 0,
             down_transitions: 0,
-            check,
+            check: CheckState::default(),
         }
+    }
+
+    /// Takes over what `policy::health` says of this server.
+    pub(super) fn follow(&mut self, health: &ServerHealth) {
+        self.admin = Admin(health.admin.bits());
+        self.operational = match health.operation {
+            Operation::Stopped => Operational::Stopped,
+            Operation::Starting => Operational::Starting,
+            Operation::Running => Operational::Running,
+            Operation::Stopping => Operational::Stopping,
+        };
+        (self.user_weight, self.throttle) = (health.weight, health.throttle);
+        self.last_change_ms = health.changed_at_ms;
+        self.downtime_ms = health.down_time_ms;
+        self.down_transitions = health.down_transitions;
+        self.check.follow(health);
     }
 
     /// Whether balancing may choose it now.
@@ -304,19 +302,6 @@ impl ServerState {
             (ServerHost::Unix(path), ..) => Some(Destination::Unix(path)),
             (ServerHost::Abstract(name), ..) => Some(Destination::Abstract(name)),
             _ => None,
-        }
-    }
-
-    /// The time to the next check after the last one (HAProxy manual, `inter`, `fastinter`, `downinter`).
-    pub fn check_interval(&self, check: &Check) -> Milliseconds {
-        let health = self.check.health;
-        let top = check.rise.saturating_add(check.fall).saturating_sub(1);
-        if health >= top {
-            check.inter
-        } else if health == 0 {
-            check.downinter
-        } else {
-            check.fastinter
         }
     }
 }

@@ -49,7 +49,7 @@ impl Admin {
     }
 
     /// HAProxy's number.
-    pub fn bits(self) -> u8 {
+    pub const fn bits(self) -> u8 {
         self.0
     }
 }
