@@ -94,12 +94,15 @@ fn a_broker_cluster_becomes_a_model() {
 #[test]
 fn defaults_are_copied_and_switched_off_again() {
     let text = "defaults a\n retries 7\n option tcpka\n option splice-auto\n default-server inter 5s weight 9\n timeout connect 4s\n timeout \
-                client 4s\n timeout server 4s\ndefaults b from a\n retries 8\n no option tcpka\nlisten one from a\n bind :1\n default-server \
+                client 4s\n timeout server 4s\ndefaults b from a\n retries 8\n no option srvtcpka\nlisten one from a\n bind :1\n default-server \
                 weight 3\n server s 192.0.2.1:1 check\n no option splice-request\nlisten two from b\n bind :2\n server s 192.0.2.1:1\n";
     let model = model(text);
     assert_eq!(model.backends.iter().map(|back| back.retries).collect::<Vec<_>>(), [7, 8]);
     assert_eq!(model.backends.iter().map(|back| back.options.server_tcp_keepalive).collect::<Vec<_>>(), [true, false]);
-    assert_eq!((model.frontends[0].options.splice_request, model.frontends[0].options.splice_response), (SplicePolicy::Never, SplicePolicy::Always));
+    assert_eq!(
+        (model.frontends[0].options.splice_request, model.frontends[0].options.splice_response),
+        (SplicePolicy::Never, SplicePolicy::Always)
+    );
     assert_eq!(model.servers.iter().map(|server| server.weight).collect::<Vec<_>>(), [3, 9]);
     assert_eq!(model.servers[0].check.map(|check| check.inter), Some(Milliseconds(5000)));
     assert!(model.servers[1].check.is_none());
@@ -129,7 +132,8 @@ fn capacity_follows_from_descriptors() {
     assert_eq!(model.global.maxconn, 9967);
     assert_eq!(model.frontends[0].maxconn, 9967);
     assert_eq!(model.backends[0].fullconn, 997);
-    let limited = super::tests::model("global\n fd-hard-limit 1000\n nbthread 1\n cpu-map 1/all 3\nlisten l\n bind :1\n server s 192.0.2.1:1\n");
+    let limited =
+        super::tests::model("global\n fd-hard-limit 1000\n nbthread 1\n cpu-map 1/all 3\nlisten l\n bind :1\n server s 192.0.2.1:1\n");
     assert_eq!((limited.global.maxconn, limited.global.shard_cpus), (475, vec![Some(3)]));
 }
 
@@ -162,7 +166,10 @@ fn tracking_needs_a_checked_server_at_its_end() {
     assert_eq!(errors(&listen(" server a 192.0.2.1:1 track a\n")), ["these servers track each other in a ring"]);
     let lasso = " server a 192.0.2.1:1 track b\n server b 192.0.2.1:1 track c\n server c 192.0.2.1:1 track b\n";
     assert_eq!(errors(&listen(lasso)).len(), 2);
-    assert_eq!(errors(&listen(" server a 192.0.2.1:1 track b\n server b 192.0.2.1:1\n")), ["server 'b' cannot be tracked: it has no health check"]);
+    assert_eq!(
+        errors(&listen(" server a 192.0.2.1:1 track b\n server b 192.0.2.1:1\n")),
+        ["server 'b' cannot be tracked: it has no health check"]
+    );
     let both = " server a 192.0.2.1:1 track b check\n server b 192.0.2.1:1 check\n";
     assert_eq!(errors(&listen(both)), ["a server cannot have checks and track another one at the same time"]);
     assert_eq!(errors(&listen(" server a 192.0.2.1:1 track x/b\n")), ["there is no backend 'x' to track a server of"]);
@@ -191,8 +198,13 @@ fn all_errors_are_reported_in_one_run() {
 fn slips_are_answered_with_what_was_meant() {
     let loaded = load("frontend f\n bind :80 bakclog 5\n time-out client 3s\n timeout clinet 3s\n option tcp-log\n user x\n");
     let help: Vec<_> = loaded.diagnostics.list().iter().filter_map(|finding| finding.help.as_deref()).collect();
-    let expected =
-        ["did you mean 'backlog'?", "did you mean 'timeout'?", "did you mean 'timeout client'?", "did you mean 'option tcplog'?", "it belongs into global"];
+    let expected = [
+        "did you mean 'backlog'?",
+        "did you mean 'timeout'?",
+        "did you mean 'timeout client'?",
+        "did you mean 'option tcplog'?",
+        "it belongs into global",
+    ];
     assert_eq!(help[..5], expected);
 }
 
@@ -235,22 +247,37 @@ fn addresses_in_use_are_noticed() {
 fn warnings_are_given_where_haproxy_gives_them() {
     let warned = |text: &str| {
         let found = load(text);
-        found.diagnostics.list().iter().filter(|finding| finding.class == Class::Warning).map(|finding| finding.message.clone()).collect::<Vec<_>>()
+        found
+            .diagnostics
+            .list()
+            .iter()
+            .filter(|finding| finding.class == Class::Warning)
+            .map(|finding| finding.message.clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         warned("listen l\n bind :80\n server s 192.0.2.1:1\n"),
         ["proxy 'l' has no timeout client, no timeout connect, no timeout server: sessions may hang forever"]
     );
     let pre = |text: &str| warned(&format!("{PRE}{text}"));
-    assert_eq!(pre("frontend f\n default_backend b\nbackend b\n server s 192.0.2.1:1\n"), ["frontend 'f' has no 'bind' and never gets a connection"]);
+    assert_eq!(
+        pre("frontend f\n default_backend b\nbackend b\n server s 192.0.2.1:1\n"),
+        ["frontend 'f' has no 'bind' and never gets a connection"]
+    );
     assert_eq!(pre("frontend f\n bind :80\n"), ["frontend 'f' has no backend: every connection is closed"]);
     assert_eq!(pre("backend b\n maxconn 5\n server s 192.0.2.1:1\n"), ["'maxconn' is ignored: backend 'b' has no listening half"]);
-    assert_eq!(pre("listen l\n bind :80\n server s 192.0.2.1:1 weight 10x\n"), ["'10x' is not a number; it is read as 10, as HAProxy does"]);
+    assert_eq!(
+        pre("listen l\n bind :80\n server s 192.0.2.1:1 weight 10x\n"),
+        ["'10x' is not a number; it is read as 10, as HAProxy does"]
+    );
     assert_eq!(
         pre("listen l\n bind :80\n option httplog\n log 127.0.0.1 local0\n server s 192.0.2.1:1\n"),
         ["'option httplog' is 'option tcplog' for proxy 'l': it is not in mode http"]
     );
-    assert_eq!(pre("listen l\n bind :80\n option tcplog\n server s 192.0.2.1:1\n"), ["this log format is not used: proxy 'l' has no log target"]);
+    assert_eq!(
+        pre("listen l\n bind :80\n option tcplog\n server s 192.0.2.1:1\n"),
+        ["this log format is not used: proxy 'l' has no log target"]
+    );
     assert!(pre("listen l\n bind :80\n server s 192.0.2.1:1\n").is_empty());
     assert!(!errors("global\n zero-warning\nfrontend f\n bind :80\n").is_empty());
 }
@@ -315,12 +342,87 @@ proptest! {
 }
 
 const KEYWORDS: &[&str] = &[
-    "global", "defaults", "frontend", "backend", "listen", "bind", "server", "default-server", "balance", "hash-type", "timeout", "option",
-    "no option", "log", "log-format", "maxconn", "stats socket", "cpu-map", "setenv", "source", "use_backend", "default_backend", "id", "mode",
-    "rate-limit sessions", "tune.ring.buffers", "user", ".if", ".else", ".endif", "nbthread", "fullconn", "retries", "disabled",
+    "global",
+    "defaults",
+    "frontend",
+    "backend",
+    "listen",
+    "bind",
+    "server",
+    "default-server",
+    "balance",
+    "hash-type",
+    "timeout",
+    "option",
+    "no option",
+    "log",
+    "log-format",
+    "maxconn",
+    "stats socket",
+    "cpu-map",
+    "setenv",
+    "source",
+    "use_backend",
+    "default_backend",
+    "id",
+    "mode",
+    "rate-limit sessions",
+    "tune.ring.buffers",
+    "user",
+    ".if",
+    ".else",
+    ".endif",
+    "nbthread",
+    "fullconn",
+    "retries",
+    "disabled",
 ];
 const WORDS: &[&str] = &[
-    "a", "b", "from", "127.0.0.1:80", ":80-90", "::1:5", "unix@/x", "check", "inter", "5s", "99999999999", "-1", "0", "1", "track", "a/b", "weight",
-    "maxconn", "source", "interface", "lo", "random(2)", "random(", "leastconn", "consistent", "client", "tcplog", "global", "local0", "len",
-    "sample", "1-2:3", "%ci", "\"${A-x}\"", "'", "\\x41", "1/all", "0-3", "if", "TRUE", "id", "port", "init-addr", "none", "level", "admin", "é",
+    "a",
+    "b",
+    "from",
+    "127.0.0.1:80",
+    ":80-90",
+    "::1:5",
+    "unix@/x",
+    "check",
+    "inter",
+    "5s",
+    "99999999999",
+    "-1",
+    "0",
+    "1",
+    "track",
+    "a/b",
+    "weight",
+    "maxconn",
+    "source",
+    "interface",
+    "lo",
+    "random(2)",
+    "random(",
+    "leastconn",
+    "consistent",
+    "client",
+    "tcplog",
+    "global",
+    "local0",
+    "len",
+    "sample",
+    "1-2:3",
+    "%ci",
+    "\"${A-x}\"",
+    "'",
+    "\\x41",
+    "1/all",
+    "0-3",
+    "if",
+    "TRUE",
+    "id",
+    "port",
+    "init-addr",
+    "none",
+    "level",
+    "admin",
+    "é",
 ];

@@ -14,7 +14,8 @@ pub const KEYWORDS: &[Keyword] = &[
     flag("option log-separate-errors", Places::FRONT, "Log sessions with errors at level err", log_separate_errors),
     flag("option clitcpka", Places::FRONT, "TCP keep-alive towards clients", client_tcp_keepalive),
     flag("option srvtcpka", Places::BACK, "TCP keep-alive towards servers", server_tcp_keepalive),
-    flag("option tcpka", Places::PROXY, "TCP keep-alive on both sides", tcp_keepalive),
+    // HAProxy has 'no' for the two halves only.
+    Keyword::new("option tcpka", Places::PROXY, "", "TCP keep-alive on both sides", Meaning::Proxy(tcp_keepalive)),
     flag("option nolinger", Places::PROXY, "Close connections with a reset, leaving nothing in the kernel", nolinger),
     flag("option independent-streams", Places::PROXY, "Sent data does not count as activity of the receiver", independent_streams),
     flag("option socket-stats", Places::FRONT, "Statistics for each bind", socket_stats),
@@ -74,8 +75,8 @@ flags!(
 
 fn tcp_keepalive(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
     if arguments.finish() {
-        proxy.flags.client_tcp_keepalive = arguments.switch(false);
-        proxy.flags.server_tcp_keepalive = arguments.switch(false);
+        proxy.flags.client_tcp_keepalive = true;
+        proxy.flags.server_tcp_keepalive = true;
     }
 }
 
