@@ -50,7 +50,8 @@ impl Fleet {
     /// Overrides what checks found. `None`, and nothing done, for a server that tracks another: HAProxy refuses that.
     pub fn set_health(&mut self, server: usize, health: ForcedHealth, now_ms: u64, sessions: &dyn Sessions) -> Option<Vec<Effect>> {
         let member = self.servers.get_mut(server).filter(|member| member.track.is_none())?;
-        if let Some(check) = member.check.as_mut() {
+        // In maintenance nothing comes of it: leaving maintenance starts health anew.
+        if let Some(check) = member.check.as_mut().filter(|_| !member.admin.in_maintenance()) {
             check.health = if health == ForcedHealth::Down { 0 } else { check.full_health() };
         }
         let cause = Cause { check: None, words: Some("changed from CLI") };

@@ -115,7 +115,7 @@ impl Fleet {
 
     /// The fleet of a new model after a reload. Servers known before, by the names of backend and server, keep state, administration,
     /// runtime weight and counters; of these, what the configuration itself changed (weight, `disabled`, the settings of the check) is taken
-    /// from the new one. Checks that go on keep their time.
+    /// from the new one. Checks that go on keep their time. Whether a server has an address is as the new model says.
     pub fn reloaded(model: &Model, previous: &Fleet, previous_model: &Model, now_ms: u64) -> Self {
         let mut fleet = Self::new(model, now_ms);
         let known: HashMap<(&str, &str), usize> = (0..previous.servers.len()).map(|index| (previous.identity(index), index)).collect();
@@ -338,7 +338,13 @@ impl Fleet {
             if chain_admin.drains() {
                 member.admin = member.admin.with(Admin::INHERITED_DRAIN);
             }
-            member.operation = if member.admin.in_maintenance() { Operation::Stopped } else { operation };
+            member.operation = match (operation, member.operation) {
+                _ if member.admin.in_maintenance() => Operation::Stopped,
+                (Operation::Stopped | Operation::Stopping, _) => operation,
+                // A slow start is each server's own.
+                (_, Operation::Starting) => Operation::Starting,
+                _ => Operation::Running,
+            };
             member.announced_admin = member.admin;
         }
     }
@@ -411,38 +417,49 @@ fn inherit(member: &mut ServerHealth, old: &ServerHealth, admin_stays: bool) {
         }
     }
     member.announced_admin = member.admin;
-    if member.admin.in_maintenance() {
-        member.operation = Operation::Stopped;
-        if old.admin.in_maintenance() {
-            member.changed_at_ms = old.changed_at_ms;
-        }
-        return;
-    }
-    if old.admin.in_maintenance() {
-        return;
-    }
-    let still_checked = member.check.is_some() == old.check.is_some();
+    let checked_as_before = member.check.is_some() == old.check.is_some();
     if let (Some(check), Some(old_check)) = (&mut member.check, &old.check) {
-        // Health is kept in the terms of the new rise and fall: down stays down, up stays up, the way between starts anew.
-        let was_full = old_check.health == old_check.full_health();
-        check.health = match (old_check.is_up(), was_full) {
-            _ if (old_check.settings.rise, old_check.settings.fall) == (check.settings.rise, check.settings.fall) => old_check.health,
-            (true, true) => check.full_health(),
-            (true, false) => check.settings.rise,
-            (false, _) => 0,
-        };
-        check.enabled = old_check.enabled;
-        check.in_progress = old_check.in_progress;
-        check.status = old_check.status;
-        check.info.clone_from(&old_check.info);
-        check.duration_ms = old_check.duration_ms;
-        check.failures = old_check.failures;
-        check.next_at_ms = old_check.next_at_ms;
+        inherit_check(check, old_check);
     }
-    if still_checked {
-        member.operation = old.operation;
+    match (old.admin.in_maintenance(), member.admin.in_maintenance()) {
+        (_, true) => {
+            member.operation = Operation::Stopped;
+            if let Some(check) = &mut member.check {
+                check.health = 0;
+            }
+        }
+        // Enabled by the configuration: it starts as at boot.
+        (true, false) => {
+            if let Some(check) = &mut member.check {
+                check.health = check.settings.rise;
+            }
+        }
+        (false, false) if checked_as_before => {
+            member.operation = old.operation;
+            member.throttle = old.throttle;
+            member.next_step_ms = old.next_step_ms;
+        }
+        (false, false) => {}
+    }
+    if member.operation == old.operation {
         member.changed_at_ms = old.changed_at_ms;
-        member.throttle = old.throttle;
-        member.next_step_ms = old.next_step_ms;
     }
+}
+
+/// Health in the terms of the new rise and fall: down stays down, up stays up; what lies between starts anew when they changed.
+fn inherit_check(check: &mut CheckState, old: &CheckState) {
+    let same_terms = (old.settings.rise, old.settings.fall) == (check.settings.rise, check.settings.fall);
+    check.health = match (old.is_up(), old.health == old.full_health()) {
+        _ if same_terms => old.health,
+        (true, true) => check.full_health(),
+        (true, false) => check.settings.rise,
+        (false, _) => 0,
+    };
+    check.enabled = old.enabled;
+    check.in_progress = old.in_progress;
+    check.status = old.status;
+    check.info.clone_from(&old.info);
+    check.duration_ms = old.duration_ms;
+    check.failures = old.failures;
+    check.next_at_ms = old.next_at_ms;
 }

@@ -80,3 +80,6 @@ pub trait Sessions {
     /// Sessions that wait for any server of a backend.
     fn backend_queued(&self, backend: usize) -> u32;
 }
+
+#[cfg(test)]
+mod tests;
