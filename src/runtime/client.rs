@@ -158,7 +158,11 @@ impl Client {
         if let Task::Discarding(left) = self.task {
             return self.discard(left);
         }
-        if !matches!(self.task, Task::Idle) || self.input_ended {
+        if !matches!(self.task, Task::Idle) {
+            return Fate::Keep;
+        }
+        if self.input_ended {
+            self.input_drained = true;
             return Fate::Keep;
         }
         let mut buffer = [0u8; 4096];
