@@ -99,8 +99,9 @@ pub(crate) fn at_connect(session: &Session, server: &Sock) {
         session.addresses.borrow_mut().get_or_insert_default().server = socket::peer_of(&server.fd()).ok();
     }
     if run.moment == Some(Moment::Connect) {
-        session.assigned.logged.set(true);
-        write_line(session, Termination::NORMAL, false);
+        let written = write_line(session, Termination::NORMAL, false);
+        // A line that was not worth writing yet may be at the end.
+        session.assigned.logged.set(written);
     }
 }
 
@@ -197,7 +198,8 @@ fn timers(session: &Session) -> Timers {
     })
 }
 
-fn write_line(session: &Session, termination: Termination, ended: bool) {
+/// Writes the session's line, unless the frontend's options say that there should be none; tells whether.
+fn write_line(session: &Session, termination: Termination, ended: bool) -> bool {
     let (generation, config) = (&session.road.generation, session.frontend_config());
     let channel = &generation.log_channels[session.frontend.index()];
     let assigned = &session.assigned;
@@ -234,8 +236,11 @@ fn write_line(session: &Session, termination: Termination, ended: bool) {
         log_number: counters.log_lines.get() as u32,
         early: config.options.logasap,
     };
-    let Some(level) = verdict(&config.options, &record, ended).filter(|&level| channel.wants(level)) else { return };
+    let Some(level) = verdict(&config.options, &record, ended) else { return false };
     counters.log_lines.add(1);
+    if !channel.wants(level) {
+        return true;
+    }
     let format = choose_format(session, &record);
     LINE.with_borrow_mut(|(line, structured)| {
         line.clear();
@@ -251,6 +256,7 @@ fn write_line(session: &Session, termination: Termination, ended: bool) {
         drop(renderer);
         push(session, Line { channel, level, written_us: wall_us(), text: line, structured_data: structured });
     });
+    true
 }
 
 /// `error-log-format` is for the sessions that `option log-separate-errors` is about.
