@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
 use io_uring::{opcode, squeue, types};
@@ -127,9 +128,13 @@ pub(super) fn uninstall() {
     CORE.set(std::ptr::null());
 }
 
+/// Cores whose memory must stay for ever. Never read: the list says that they are kept on purpose.
+static ABANDONED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
 /// The ring is given up: operations fail from now on, memory stays.
 pub(super) fn abandon() {
     DEAD.set(true);
+    ABANDONED.lock().unwrap_or_else(PoisonError::into_inner).push(CORE.get().addr());
 }
 
 fn with_any<R>(f: impl FnOnce(&Core) -> R) -> Option<R> {
