@@ -92,7 +92,7 @@ fn timed_streams_end_orderly() {
             plan.verify = true;
         }));
         assert_eq!((outcome.operations, outcome.errors.total()), (1, 0), "{mode:?}");
-        assert!(outcome.bytes_up > 1_000_000 && outcome.bytes_down > 1_000_000, "{mode:?}");
+        assert!(outcome.bytes_up > 100_000 && outcome.bytes_down > 100_000, "{mode:?}");
     }
     let source = serve(|options| options.mode = Mode::Source);
     let outcome = go(&plan(&source, |plan| {
@@ -114,7 +114,7 @@ fn failures_are_counted_by_kind() {
         for workload in [Workload::Pingpong, Workload::Connect] {
             let outcome = go(&plan(&server, |plan| {
                 (plan.workload, plan.connections, plan.timeout) = (workload, 3, Duration::from_millis(100));
-                plan.duration = Duration::from_millis(150);
+                plan.count = Some(6);
             }));
             assert_eq!(outcome.operations, 0, "{failure:?} {workload:?}");
             // A hang-up with unread bytes may arrive as a reset.
