@@ -234,6 +234,13 @@ impl Play {
             let reported = self.haproxy.column(backend, self.specs[index].name, "chkdown");
             assert!(reported.is_empty() || reported == down_transitions.to_string(), "{reported} {down_transitions} after: {step}");
         }
+        for (index, backend) in ["b", "t"].into_iter().enumerate() {
+            let (active, backup) = self.fleet.servers_in_use(index);
+            let status = if (active, backup) == (0, 0) { "DOWN" } else { "UP" };
+            assert_eq!(self.haproxy.column(backend, "BACKEND", "status"), status, "{backend} after: {step}");
+            assert_eq!(self.haproxy.column(backend, "BACKEND", "act"), active.to_string(), "{backend} after: {step}");
+            assert_eq!(self.haproxy.column(backend, "BACKEND", "bck"), backup.to_string(), "{backend} after: {step}");
+        }
     }
 
     fn target(&mut self, target: usize, up: bool) {
