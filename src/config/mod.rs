@@ -64,7 +64,7 @@ fn check_all(
     for input in inputs {
         let sections = match input.language {
             Language::Haproxy => Some(haproxy::parse(input.source, &sources, &mut environment, &mut diagnostics)),
-            Language::Toml => toml::parse(input.source, &sources, &mut environment, &mut diagnostics),
+            Language::Toml => toml::parse(input.source, &sources, &draft.sections, &mut environment, &mut diagnostics),
         };
         complete &= sections.is_some();
         draft.sections.extend(sections.into_iter().flatten());

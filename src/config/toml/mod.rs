@@ -40,8 +40,15 @@ const TABLES: &[(&str, SectionKind)] = &[
 
 /// Reads one text into sections. `None` for a file with syntax errors; after other mistakes, which are reported too, the reading goes on.
 ///
-/// Sections come in the order `global`, named `defaults`, plain `defaults`, then the proxies as they are written.
-pub fn parse(source: SourceId, sources: &Sources, environment: &mut Environment, diagnostics: &mut Diagnostics) -> Option<Vec<Section>> {
+/// Sections come in the order `global`, named `defaults`, plain `defaults`, then the proxies as they are written. `before` are the sections
+/// of the files before this one: their plain `defaults` hold here, too, unless this file has its own.
+pub fn parse(
+    source: SourceId,
+    sources: &Sources,
+    before: &[Section],
+    environment: &mut Environment,
+    diagnostics: &mut Diagnostics,
+) -> Option<Vec<Section>> {
     let kept = sources.get(source)?;
     let file = File { source, text: &kept.text };
     let document = read(file, diagnostics)?;
@@ -50,7 +57,9 @@ pub fn parse(source: SourceId, sources: &Sources, environment: &mut Environment,
         collect(entry, &mut headers, diagnostics);
     }
     arrange(&mut headers);
-    Some(headers.into_iter().filter_map(|header| lower(header, environment, diagnostics)).collect())
+    let mut sections: Vec<Section> = headers.into_iter().filter_map(|header| lower(header, environment, diagnostics)).collect();
+    keep_plain_defaults(&mut sections, before);
+    Some(sections)
 }
 
 /// The parsed document, or `None` after syntax errors, which were reported.
@@ -134,7 +143,7 @@ fn unknown_table(table: &Entry<'_>, diagnostics: &mut Diagnostics) {
 }
 
 /// Brings the sections into the order in which the checker understands them as meant: see `parse`.
-fn arrange(headers: &mut Vec<Header<'_>>) {
+fn arrange(headers: &mut [Header<'_>]) {
     let place = |header: &Header<'_>| header.name.map_or(header.table.key_span.start, |name| name.key_span.start);
     let rank = |header: &Header<'_>| match (header.kind, header.name.is_some()) {
         (SectionKind::Global, _) => 0,
@@ -143,12 +152,20 @@ fn arrange(headers: &mut Vec<Header<'_>>) {
         _ => 3,
     };
     headers.sort_by_key(|header| (rank(header), place(header)));
-    let last_named = headers.iter().rposition(|header| rank(header) == 1);
-    if let (Some(index), false) = (last_named, headers.iter().any(|header| rank(header) == 2)) {
-        // Without it, haproxy's rule would give proxies without 'from' the last named one.
-        let table = headers[index].table;
-        headers.insert(index + 1, Header { kind: SectionKind::Defaults, table, name: None, settings: Vec::new() });
+}
+
+/// Where the last `defaults` is a named one, puts the plain one that holds so far behind it: haproxy.cfg's rule would give the named one to
+/// proxies without `from`.
+fn keep_plain_defaults(sections: &mut Vec<Section>, before: &[Section]) {
+    let is_defaults = |section: &Section| section.kind == SectionKind::Defaults;
+    let Some(last) = sections.iter().rposition(is_defaults) else { return };
+    if sections[last].name.is_none() {
+        return;
     }
+    let plain = before.iter().rev().find(|section| is_defaults(section) && section.name.is_none()).cloned();
+    let empty = || Section { kind: SectionKind::Defaults, name: None, from: None, statements: Vec::new(), span: sections[last].span };
+    let plain = plain.unwrap_or_else(empty);
+    sections.insert(last + 1, plain);
 }
 
 fn lower(header: Header<'_>, environment: &mut Environment, diagnostics: &mut Diagnostics) -> Option<Section> {

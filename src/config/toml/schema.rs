@@ -4,6 +4,7 @@
 //! underscores (`timeout client-fin` is `timeout.client_fin`, `tune.rcvbuf.client` is `tune.rcvbuf.client`). Only what is better written
 //! otherwise in TOML is listed here. Used by the lowering, and by the converter for spellings.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
@@ -151,7 +152,7 @@ pub fn form(keyword: &Keyword) -> Form {
 /// One parameter of a record's table.
 pub struct Parameter {
     /// Its word in haproxy.cfg.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// Its entry, unless nobody knows it.
     pub keyword: Option<&'static Keyword>,
 }
@@ -159,21 +160,19 @@ pub struct Parameter {
 impl Parameter {
     /// The parameter that a key of a record's table stands for.
     pub fn of(record: &Record, key: &str) -> Self {
-        let renamed = record.renamed.iter().find(|(from, _)| *from == key).map(|(_, to)| (*to).to_owned());
-        let exact = record.scope.and_then(|scope| lookup(scope, key)).map(|keyword| keyword.name.to_owned());
-        let name = renamed.or(exact).unwrap_or_else(|| key.replace('_', "-"));
-        let keyword = record.scope.and_then(|scope| lookup(scope, &name));
-        Self { name, keyword }
+        let key = record.renamed.iter().find(|(from, _)| *from == key).map_or(key, |(_, to)| to);
+        let keyword = record.scope.and_then(|scope| parameters(scope).get(key).copied());
+        Self { name: keyword.map_or_else(|| Cow::Owned(key.replace('_', "-")), |keyword| Cow::Borrowed(keyword.name)), keyword }
     }
 
     /// The word that switches it off, where there is one.
     pub fn off(&self, record: &Record) -> Option<&'static str> {
-        let opposite = match self.name.as_str() {
+        let opposite = match &*self.name {
             "disabled" => "enabled".to_owned(),
             "enabled" => "disabled".to_owned(),
             name => format!("no-{name}"),
         };
-        record.scope.and_then(|scope| lookup(scope, &opposite)).map(|keyword| keyword.name)
+        record.scope.and_then(|scope| parameters(scope).get(&*opposite)).map(|keyword| keyword.name)
     }
 
     /// Whether its value is a number.
@@ -202,8 +201,19 @@ pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     keyword::nearest(text, candidates)
 }
 
-fn lookup(scope: Scope, name: &str) -> Option<&'static Keyword> {
-    keyword::with_name(name).into_iter().find(|(found, _)| *found == scope).map(|(_, keyword)| keyword)
+/// Parameters of a line by their names in both spellings.
+type Parameters = HashMap<Cow<'static, str>, &'static Keyword>;
+
+static BIND_PARAMETERS: LazyLock<Parameters> = LazyLock::new(|| parameters_of(Scope::Bind));
+static SERVER_PARAMETERS: LazyLock<Parameters> = LazyLock::new(|| parameters_of(Scope::Server));
+
+fn parameters(scope: Scope) -> &'static Parameters {
+    if scope == Scope::Server { &SERVER_PARAMETERS } else { &BIND_PARAMETERS }
+}
+
+fn parameters_of(scope: Scope) -> Parameters {
+    let spellings = |keyword: &'static Keyword| [(keyword.name.into(), keyword), (keyword.name.replace('-', "_").into(), keyword)];
+    keyword::all(scope).flat_map(spellings).collect()
 }
 
 /// The keys of one scope.

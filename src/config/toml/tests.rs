@@ -16,7 +16,7 @@ fn lower_text(text: &str) -> Lowered {
     let source = sources.add("a.toml", text);
     let mut environment: Environment = [("PORT".to_owned(), "1883".to_owned())].into_iter().collect();
     let mut diagnostics = Diagnostics::default();
-    let sections = parse(source, &sources, &mut environment, &mut diagnostics).unwrap_or_default();
+    let sections = parse(source, &sources, &[], &mut environment, &mut diagnostics).unwrap_or_default();
     Lowered { sections, sources, diagnostics }
 }
 
@@ -134,6 +134,19 @@ fn sections_come_in_the_order_that_their_meaning_needs() {
     assert_eq!(lines(text), "global\ndefaults x from y\ndefaults y\ndefaults\nfrontend b\nbackend a\nlisten c from x\nfrontend a\n");
     let plain = "[frontend.b]\n[defaults]\nretries = 1\n[defaults.timeout]\nclient = 1\n[defaults.t]\nretries = 2\n";
     assert_eq!(lines(plain), "defaults t\n  retries 2\ndefaults\n  retries 1\n  timeout client 1\nfrontend b\n");
+}
+
+#[test]
+fn plain_defaults_hold_for_the_files_that_follow() {
+    let mut sources = Sources::default();
+    let first = sources.add("1.toml", "[defaults]\nretries = 1\n");
+    let second = sources.add("2.toml", "[defaults.x]\nretries = 2\n[backend.b]\n");
+    let (mut environment, mut diagnostics) = (Environment::default(), Diagnostics::default());
+    let before = parse(first, &sources, &[], &mut environment, &mut diagnostics).expect("TOML");
+    let sections = parse(second, &sources, &before, &mut environment, &mut diagnostics).expect("TOML");
+    assert_eq!(sections.len(), 3);
+    assert_eq!(sections[1], before[0]);
+    assert!(diagnostics.list().is_empty());
 }
 
 #[test]

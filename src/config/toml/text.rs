@@ -46,8 +46,12 @@ struct Piece {
 impl<'a> Text<'a> {
     /// The whole string as one word.
     pub fn word(&self, environment: &Environment) -> Result<Word, TextError> {
+        let span = self.span(0..self.value.len());
+        if !self.value.contains("${") {
+            return Ok(Word { text: self.value.to_owned(), span });
+        }
         let pieces = self.pieces(environment, false)?;
-        Ok(Word { text: pieces.iter().map(|piece| piece.character).collect(), span: self.span(0..self.value.len()) })
+        Ok(Word { text: pieces.iter().map(|piece| piece.character).collect(), span })
     }
 
     /// The string split like a line of haproxy.cfg; may be empty.
@@ -58,17 +62,18 @@ impl<'a> Text<'a> {
 
     /// Where a part of `value` stands in the file. Strings with TOML escapes are marked whole: their offsets cannot be mapped.
     pub fn span(&self, part: Range<usize>) -> Span {
+        let whole = self.offset..self.offset + self.raw.len();
+        let inside = if part == (0..self.value.len()) { None } else { self.value_offset() };
+        let range = inside.map_or(whole, |start| start + part.start..start + part.end);
+        Span { source: self.source, start: range.start as u32, end: range.end as u32 }
+    }
+
+    /// Where `value` begins in the file, when it stands there as it is.
+    fn value_offset(&self) -> Option<usize> {
         let quoted = self.raw.len() - self.raw.trim_start_matches(['"', '\'']).len();
-        let inside = self.raw.get(quoted..).unwrap_or("");
+        let inside = self.raw.get(quoted..)?;
         let newline = ["\r\n", "\n"].iter().find(|newline| quoted == 3 && inside.starts_with(**newline)).map_or(0, |newline| newline.len());
-        let exact = inside.get(newline..).is_some_and(|inside| inside.starts_with(self.value)) && !self.value.is_empty();
-        let whole_value = part == (0..self.value.len());
-        let (start, end) = if exact && !whole_value {
-            (self.offset + quoted + newline + part.start, self.offset + quoted + newline + part.end)
-        } else {
-            (self.offset, self.offset + self.raw.len())
-        };
-        Span { source: self.source, start: start as u32, end: end as u32 }
+        inside.get(newline..)?.starts_with(self.value).then_some(self.offset + quoted + newline)
     }
 
     /// The characters with variables expanded. Within a rule string, single quotes protect from expansion.
