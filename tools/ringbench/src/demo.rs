@@ -9,6 +9,7 @@ use crate::proxy::{Proxy, free_address};
 use crate::report;
 use crate::server::{Server, ServerOptions};
 use crate::units;
+use crate::{output, say};
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use std::fmt;
@@ -37,7 +38,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<Vec<String>> {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::start(any_port, ServerOptions::named(ServerName::new(name)?)).context("cannot start a demo server")?;
         command.env(variable, server.address().to_string());
-        println!("server {name:<8} on {}", server.address());
+        say!("server {name:<8} on {}", server.address());
         servers.push(server);
     }
     let listen = free_address()?;
@@ -45,7 +46,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<Vec<String>> {
     let title = arguments.ringmain.file_name().map_or_else(|| "the proxy".to_owned(), |name| name.to_string_lossy().into_owned());
     let mut proxy = Proxy::start(&title, command, None)?;
     proxy.wait_until_answering(listen, PATIENCE)?;
-    println!("{title:<15} on {listen}, configuration {}", arguments.config.display());
+    say!("{title:<15} on {listen}, configuration {}", arguments.config.display());
     let before = Footprint::of(proxy.pid());
 
     let messages = drive("messages   ", &messages_plan(listen, arguments.duration.mul_f64(0.7)))?;
@@ -54,7 +55,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<Vec<String>> {
     print_results(&messages, &connections);
     judge("messages", &messages, &mut problems);
     judge("connections", &connections, &mut problems);
-    println!("{title}: {before} before the load, {} after it", Footprint::of(proxy.pid()));
+    say!("{title}: {before} before the load, {} after it", Footprint::of(proxy.pid()));
     stop(&mut proxy, &title, &mut problems)?;
     Ok(problems)
 }
@@ -91,17 +92,17 @@ fn drive(title: &str, plan: &Plan) -> anyhow::Result<Outcome> {
 }
 
 fn print_results(messages: &Outcome, connections: &Outcome) {
-    println!();
-    println!("{} messages of 128 bytes on {CONNECTIONS} connections: {}/s", messages.operations, units::count(messages.rate()));
-    println!("{} connections, one message each: {}/s", connections.operations, units::count(connections.rate()));
-    println!();
-    print!("{}", report::percentiles(&[("message", &messages.latency), ("connection", &connections.latency)]));
-    println!();
-    println!("messages");
-    print!("{}", report::distribution(messages));
-    println!("connections");
-    print!("{}", report::distribution(connections));
-    println!();
+    say!("");
+    say!("{} messages of 128 bytes on {CONNECTIONS} connections: {}/s", messages.operations, units::count(messages.rate()));
+    say!("{} connections, one message each: {}/s", connections.operations, units::count(connections.rate()));
+    say!("");
+    output::write(format_args!("{}", report::percentiles(&[("message", &messages.latency), ("connection", &connections.latency)])));
+    say!("");
+    say!("messages");
+    output::write(format_args!("{}", report::distribution(messages)));
+    say!("connections");
+    output::write(format_args!("{}", report::distribution(connections)));
+    say!("");
 }
 
 /// Notes what is wrong with one part of the demo.

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod cpu;
 pub mod demo;
 pub mod load;
+pub mod output;
 pub mod pattern;
 pub mod poller;
 pub mod progress;

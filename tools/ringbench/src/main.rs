@@ -8,8 +8,8 @@ use ringbench::load::{self, Outcome, Plan};
 use ringbench::progress::Progress;
 use ringbench::protocol::ServerName;
 use ringbench::server::{Server, ServerOptions};
-use ringbench::{cpu, demo, report, versus};
-use std::io::{Read, Write};
+use ringbench::{cpu, demo, output, report, say, versus};
+use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,10 +50,9 @@ fn run_servers(arguments: &ServeArguments) -> anyhow::Result<bool> {
         let delay = Duration::from_secs_f64(arguments.delay_ms / 1000.0);
         let options = ServerOptions { name, mode: arguments.mode, failure: arguments.fail, delay, cpu: arguments.pin };
         let server = Server::start(listen, options).with_context(|| format!("cannot serve on {listen}"))?;
-        println!("{} {}", name.as_str(), server.address());
+        say!("{} {}", name.as_str(), server.address());
         servers.push(server);
     }
-    std::io::stdout().flush()?;
     if arguments.until_stdin_closes {
         std::io::stdin().read_to_end(&mut Vec::new())?;
         return Ok(true);
@@ -70,7 +69,7 @@ fn run_load(arguments: &LoadArguments) -> anyhow::Result<bool> {
     };
     let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
     if !to_stdout {
-        print!("{}", report::summary(&plan, &outcome));
+        output::write(format_args!("{}", report::summary(&plan, &outcome)));
     }
     if let Some(path) = &arguments.json {
         write_json(path, to_stdout, &plan, &outcome)?;
@@ -81,7 +80,7 @@ fn run_load(arguments: &LoadArguments) -> anyhow::Result<bool> {
 fn write_json(path: &Path, to_stdout: bool, plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(&report::json(plan, outcome))?;
     if to_stdout {
-        println!("{text}");
+        say!("{text}");
         return Ok(());
     }
     std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
@@ -93,7 +92,7 @@ fn tell(problems: &[String]) -> bool {
         eprintln!("FAILED: {problem}");
     }
     if problems.is_empty() {
-        println!("The demo worked: every server answered and nothing failed.");
+        say!("The demo worked: every server answered and nothing failed.");
     }
     problems.is_empty()
 }

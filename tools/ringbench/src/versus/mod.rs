@@ -14,6 +14,7 @@ use crate::cli::VersusArguments;
 use crate::cpu;
 use crate::protocol::ServerName;
 use crate::server::{Server, ServerOptions};
+use crate::{output, say};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use sample::{IdleSample, Sample};
@@ -45,16 +46,17 @@ pub fn run(arguments: &VersusArguments) -> anyhow::Result<bool> {
     }
     let load_cpu = arguments.load_cpu.unwrap_or_else(|| cpu::available_cores().saturating_sub(1));
     if load_cpu == arguments.proxy_cpu {
-        println!("note: proxies and generator share core {load_cpu}; only CPU per unit means something");
+        say!("note: proxies and generator share core {load_cpu}; only CPU per unit means something");
     }
     std::fs::create_dir_all(&arguments.output).with_context(|| format!("cannot create {}", arguments.output.display()))?;
     let mut options = ServerOptions::named(ServerName::new("target")?);
     options.cpu = Some(load_cpu);
     let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), options)?;
     let subjects = subject::start_all(arguments, server.address())?;
-    println!(
+    say!(
         "cores: proxies {}, generator and server {load_cpu}; seed {}; {rounds} rounds of {duration:?}",
-        arguments.proxy_cpu, arguments.seed
+        arguments.proxy_cpu,
+        arguments.seed
     );
 
     let idle_connections = arguments.idle.unwrap_or(if arguments.quick { 2000 } else { 5000 });
@@ -70,11 +72,11 @@ pub fn run(arguments: &VersusArguments) -> anyhow::Result<bool> {
     let course = Course { rounds, duration, load_cpu, seed: arguments.seed };
     results.samples = measure(&subjects, &workloads, &course, &bar)?;
     bar.finish_and_clear();
-    print!("{}", report::tables(&subjects, &workloads, &results));
+    output::write(format_args!("{}", report::tables(&subjects, &workloads, &results)));
     let path = arguments.output.join("versus.json");
     let text = serde_json::to_string_pretty(&report::json(&subjects, &workloads, &results, arguments.seed))?;
     std::fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    println!("written to {}", path.display());
+    say!("written to {}", path.display());
     Ok(results.samples.iter().all(|sample| sample.errors == 0) && results.idle.iter().all(|sample| sample.errors == 0))
 }
 

@@ -3,6 +3,7 @@
 use crate::cli::VersusArguments;
 use crate::cpu::{self, CpuTime};
 use crate::proxy::{Proxy, free_address};
+use crate::say;
 use anyhow::{Context, bail};
 use std::fs;
 use std::net::SocketAddr;
@@ -70,11 +71,11 @@ pub(super) fn start_all(arguments: &VersusArguments, server: SocketAddr) -> anyh
     let mut subjects = Vec::new();
     for recipe in recipes(&arguments.ringmain) {
         let Some(program) = find(&recipe.program) else {
-            println!("{}: not here ({}), left out", recipe.title, recipe.program.display());
+            say!("{}: not here ({}), left out", recipe.title, recipe.program.display());
             continue;
         };
         let subject = start(&recipe, &program, arguments, server)?;
-        println!("{}: {}", subject.title, subject.version);
+        say!("{}: {}", subject.title, subject.version);
         subjects.push(subject);
     }
     if subjects.is_empty() {
