@@ -66,14 +66,11 @@ pub(crate) async fn bulk(from: S, to: S, meter: impl AsRef<Meter>, splice: Splic
     if let Err(end) = prepare(from, to, meter, held).await {
         return Bulk::End(end);
     }
-    let outcome = match from.receive_ended() {
+    match from.receive_ended() {
         None => shovel(from, to, meter, splice).await,
         Some(Ok(())) => Bulk::End(End::Eof),
         Some(Err(error)) => Bulk::End(End::ReadError(code(&error))),
-    };
-    from.stop_polls(true, false);
-    to.stop_polls(false, true);
-    outcome
+    }
 }
 
 /// Hands over what the ring has received and makes sure that nothing of ours is in flight.

@@ -238,7 +238,7 @@ impl Driver<'_> {
             Kind::Receive => core.on_receive(index, result, flags),
             Kind::Rest => core.on_rest(index, result),
             Kind::Connect => core.on_connect(index, result),
-            _ => core.on_poll(kind, index, result, flags),
+            _ => core.on_poll(kind, index, result),
         }
     }
 

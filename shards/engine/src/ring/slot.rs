@@ -47,10 +47,6 @@ pub(super) const SHUT_WANTED: u32 = 1 << 16;
 pub(super) const CONNECTING: u32 = 1 << 17;
 /// The connect has ended, its result is in `send_error`.
 pub(super) const CONNECTED: u32 = 1 << 18;
-/// Read polls end with the next event.
-pub(super) const READ_POLL_CANCELLED: u32 = 1 << 19;
-/// Write polls end with the next event.
-pub(super) const WRITE_POLL_CANCELLED: u32 = 1 << 20;
 
 /// Bits of a generation in `user_data`.
 pub(super) const GENERATION_MASK: u32 = 0x00ff_ffff;
