@@ -199,7 +199,7 @@ fn basic(text: &str) -> String {
 /// A duration in the largest unit that holds it exactly.
 pub fn duration(milliseconds: u32) -> Value {
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
-    let exact = units.into_iter().find(|(unit, _)| milliseconds > 0 && milliseconds % unit == 0);
+    let exact = units.into_iter().find(|(unit, _)| milliseconds > 0 && milliseconds.is_multiple_of(*unit));
     let (unit, name) = exact.unwrap_or((1, "ms"));
     Value::Text(format!("{}{name}", milliseconds / unit))
 }
