@@ -143,7 +143,8 @@ enum Method {
     Turns(Schedule),
     Least,
     First,
-    HashMap(Schedule, Box<[u32]>),
+    /// A hash is taken as the number of a turn, which repeat with the map's length.
+    HashMap(Schedule),
     HashRing(Ring),
     Random(Ring, u32),
 }
@@ -169,10 +170,7 @@ impl Picker {
             (Balance::LeastConnections, None) => Some(Method::Least),
             (Balance::First, None) => Some(Method::First),
             (Balance::Source, None) => match backend.hash.method {
-                HashMethod::MapBased => {
-                    let map = full_map();
-                    Schedule::repeat(map.clone()).map(|turns| Method::HashMap(turns, map.into()))
-                }
+                HashMethod::MapBased => Schedule::repeat(full_map()).map(Method::HashMap),
                 HashMethod::Consistent => full_ring().map(Method::HashRing),
             },
         };
@@ -212,8 +210,8 @@ impl Picker {
             Method::Turns(schedule) => self.pick_by_turn(schedule, &input),
             Method::Least => self.pick_least(&input),
             Method::First => self.pick_first(&input),
-            Method::HashMap(schedule, map) => match self.hash_of(input.key) {
-                Some(hash) => Choice::Server(map[hash as usize % map.len()] as usize),
+            Method::HashMap(schedule) => match self.hash_of(input.key) {
+                Some(hash) => Choice::Server(schedule.at(u64::from(hash))),
                 None => self.pick_by_turn(schedule, &input),
             },
             Method::HashRing(ring) => {
@@ -226,7 +224,7 @@ impl Picker {
 
     fn turns(&self) -> Option<&Schedule> {
         match &self.method {
-            Method::Turns(schedule) | Method::HashMap(schedule, _) => Some(schedule),
+            Method::Turns(schedule) | Method::HashMap(schedule) => Some(schedule),
             _ => None,
         }
     }
@@ -274,6 +272,9 @@ impl Picker {
     }
 
     /// The least connections per weight; among equals the server whose load changed longest ago, then the next by ticket.
+    ///
+    /// Looks at every server: 80 ns for 3 of them, 6 us for 1,000. Should that ever weigh, a tournament tree over the loads, updated in
+    /// O(log servers) by whoever takes or frees a slot, would keep the least loaded at its root.
     fn pick_least<L: Fn(usize) -> Load, R>(&self, input: &Input<'_, L, R>) -> Choice {
         let count = self.members.len();
         let start = (input.ticket.fetch_add(1, Ordering::Relaxed) % count as u64) as usize;
