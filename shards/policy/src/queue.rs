@@ -12,14 +12,13 @@ pub fn dynamic_limit(minconn: u32, maxconn: u32, fullconn: u32, backend_sessions
     minconn.max(share as u32)
 }
 
-/// The limit of a server in slow start: it grows with the whole seconds since the server came up, from at least 1. `limit` 0 stays
-/// without limit.
-pub fn throttled_limit(limit: u32, up_for_seconds: u64, slowstart_seconds: u64) -> u32 {
-    if limit == 0 || slowstart_seconds == 0 || up_for_seconds >= slowstart_seconds {
+/// The limit of a server in slow start: `percent` of it (see [`crate::health::ServerHealth::slowstart_percent`]), at least 1. 0 stays without
+/// limit, and 100 percent changes nothing.
+pub fn throttled_limit(limit: u32, percent: u32) -> u32 {
+    if limit == 0 || percent >= 100 {
         return limit;
     }
-    let percent = 100 * up_for_seconds / slowstart_seconds;
-    ((u64::from(limit) * percent / 100) as u32).max(1)
+    ((u64::from(limit) * u64::from(percent) / 100) as u32).max(1)
 }
 
 /// What a session does with the server that was chosen for it.
@@ -98,10 +97,10 @@ mod tests {
 
     #[test]
     fn slow_start_throttles_the_limit() {
-        assert_eq!(throttled_limit(100, 0, 10), 1);
-        assert_eq!(throttled_limit(100, 5, 10), 50);
-        assert_eq!(throttled_limit(100, 10, 10), 100);
-        assert_eq!(throttled_limit(0, 1, 10), 0);
+        assert_eq!(throttled_limit(100, 0), 1);
+        assert_eq!(throttled_limit(30, 50), 15);
+        assert_eq!(throttled_limit(100, 100), 100);
+        assert_eq!(throttled_limit(0, 1), 0);
     }
 
     #[test]

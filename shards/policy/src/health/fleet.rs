@@ -64,6 +64,16 @@ impl ServerHealth {
         serves && !self.admin.in_maintenance() && !self.admin.drains() && self.weight > 0
     }
 
+    /// Percent of its `maxconn` that slow start allows now, by whole seconds; 100 outside of slow start. It changes with the steps of the
+    /// weight, each of which publishes.
+    pub fn slowstart_percent(&self, now_ms: u64) -> u32 {
+        let elapsed_seconds = now_ms.saturating_sub(self.changed_at_ms) / 1000;
+        if self.operation != Operation::Starting || elapsed_seconds >= self.slowstart_seconds {
+            return 100;
+        }
+        (100 * elapsed_seconds / self.slowstart_seconds) as u32
+    }
+
     /// Milliseconds of down time up to now, the running one included (column `downtime`).
     pub fn down_time_ms(&self, now_ms: u64) -> u64 {
         let running = if self.operation == Operation::Stopped { now_ms.saturating_sub(self.changed_at_ms) } else { 0 };

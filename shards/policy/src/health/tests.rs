@@ -221,6 +221,7 @@ fn slow_start_steps_every_second_and_says_when_it_ends() {
     run(&mut fleet, 0, &[refused(), CheckOutcome::Connected, CheckOutcome::Connected]);
     let up_at = fleet.get(0).unwrap().changed_at_ms;
     let mut throttles = vec![fleet.views(0)[0].throttle];
+    assert_eq!([up_at, up_at + 3999, up_at + 10_000].map(|now| fleet.get(0).unwrap().slowstart_percent(now)), [0, 30, 100]);
     let mut last = Vec::new();
     for second in 1..=10 {
         assert!(fleet.slowstart_step(0, up_at + second * 1000 - 1, &NOBODY).is_empty());
