@@ -235,6 +235,31 @@ pub fn suggestion(scope: Scope, place: Places, words: &[Word]) -> Option<String>
     found.or_else(|| nearest(&whole, names.clone()).map(str::to_owned)).or_else(|| nearest(&first.text, names).map(str::to_owned))
 }
 
+/// What stands for a keyword that HAProxy itself no longer knows.
+pub fn replacement(name: &str) -> Option<&'static str> {
+    REMOVED.iter().find(|(removed, _)| *removed == name).map(|(_, replacement)| *replacement)
+}
+
+const REMOVED: &[(&str, &str)] = &[
+    ("clitimeout", "'timeout client'"),
+    ("contimeout", "'timeout connect'"),
+    ("srvtimeout", "'timeout server'"),
+    ("redispatch", "'option redispatch'"),
+    ("block", "'http-request deny'"),
+    ("reqadd", "'http-request add-header'"),
+    ("reqdel", "'http-request del-header'"),
+    ("reqidel", "'http-request del-header'"),
+    ("reqrep", "'http-request replace-header'"),
+    ("reqirep", "'http-request replace-header'"),
+    ("reqdeny", "'http-request deny'"),
+    ("reqideny", "'http-request deny'"),
+    ("rspadd", "'http-response add-header'"),
+    ("rspdel", "'http-response del-header'"),
+    ("rspidel", "'http-response del-header'"),
+    ("rsprep", "'http-response replace-header'"),
+    ("rspirep", "'http-response replace-header'"),
+];
+
 /// The candidate with the fewest edits, if few enough to be a slip of the finger: a third of the letters, at least one.
 pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let letters: Vec<char> = text.chars().take(64).collect();

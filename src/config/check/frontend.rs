@@ -30,11 +30,12 @@ pub fn routes(proxies: &[ProxyBuilder], directory: &Directory, diagnostics: &mut
     for (position, proxy) in proxies.iter().enumerate() {
         let own = directory.at_position(position);
         let mut route = Route::default();
+        // A backend's are resolved, too: HAProxy ignores them but not their mistakes.
+        for word in proxy.use_backends.iter().chain(&proxy.default_backend) {
+            let target = resolve(proxy, word, own, directory, diagnostics);
+            route.reachable.extend(target);
+        }
         if proxy.is_front() {
-            for word in proxy.use_backends.iter().chain(&proxy.default_backend) {
-                let target = resolve(proxy, word, own, directory, diagnostics);
-                route.reachable.extend(target);
-            }
             // Rules are static: the first one takes every session.
             route.target = route.reachable.first().copied().or(own);
         }

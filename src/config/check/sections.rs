@@ -134,7 +134,9 @@ fn unknown(statement: &Statement, scope: Scope, place: Places, diagnostics: &mut
         _ if misplaced.is_some() => diagnostics.error(first.span, format!("'{}' is not allowed in '{}'", first.text, list(place))),
         _ => diagnostics.error(first.span, format!("unknown keyword '{}'", first.text)),
     };
-    if let Some((keyword, _)) = misplaced {
+    if let Some(replacement) = keyword::replacement(&first.text) {
+        finding.help(format!("HAProxy removed it; use {replacement}"));
+    } else if let Some((keyword, _)) = misplaced {
         finding.help(format!("it belongs into {}", list(keyword.places)));
     } else if let Some(near) = suggestion {
         finding.help(format!("did you mean '{near}'?"));

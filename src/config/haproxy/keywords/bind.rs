@@ -133,10 +133,12 @@ pub fn apply_line(arguments: &mut Arguments<'_>, stats: bool) -> Option<BindBuil
 
 fn endpoints(word: &Word, arguments: &mut Arguments<'_>) -> Option<Vec<Endpoint>> {
     let mut endpoints = Vec::new();
-    for part in word.text.split(',') {
-        // HAProxy takes "a:80," and even "a:80,,b:80".
+    // HAProxy takes "a:80," but nothing empty before another address.
+    let list = word.text.strip_suffix(',').unwrap_or(&word.text);
+    for part in list.split(',') {
         if part.is_empty() {
-            continue;
+            arguments.error(word, "an address is missing between the commas").help("an environment variable may be empty");
+            return None;
         }
         let part = Word { text: part.to_owned(), span: word.span };
         match arguments.address(&part)? {
@@ -172,9 +174,6 @@ fn endpoints(word: &Word, arguments: &mut Arguments<'_>) -> Option<Vec<Endpoint>
                 endpoints.extend((low..=high).map(|port| Endpoint::Inet(SocketAddr::new(address, port))));
             }
         }
-    }
-    if endpoints.is_empty() {
-        arguments.error(word, "there is no address to listen on");
     }
     Some(endpoints)
 }

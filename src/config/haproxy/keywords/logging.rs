@@ -200,9 +200,11 @@ fn read_sample(text: &str) -> Result<LogSample, &'static str> {
     let size: u32 = size.parse().ok().filter(|size| *size > 0).ok_or("the size of this sample is not a number above 0")?;
     let mut ranges = Vec::new();
     for part in list.split(',') {
-        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        let range = part.split_once('-');
+        let (low, high) = range.unwrap_or((part, part));
         match (low.parse::<u32>(), high.parse::<u32>()) {
-            (Ok(low), Ok(high)) if low >= 1 && low <= high => ranges.push((low, high)),
+            // HAProxy refuses a range of one, such as '2-2'.
+            (Ok(low), Ok(high)) if low >= 1 && (low < high || range.is_none()) => ranges.push((low, high)),
             _ => return Err("this sample has a range that is none"),
         }
     }
@@ -267,7 +269,7 @@ mod tests {
     #[test]
     fn samples_are_ascending_and_within_their_size() {
         assert_eq!(read_sample("3-5,1:8"), Ok(LogSample { ranges: vec![(1, 1), (3, 5)], size: 8 }));
-        for text in ["1", "2-1:3", "1:x", "3:2", "1,1:3", "0:3", ":3", "1:0", "a:3"] {
+        for text in ["1", "2-1:3", "2-2:3", "1:x", "3:2", "1,1:3", "0:3", ":3", "1:0", "a:3"] {
             assert!(read_sample(text).is_err(), "{text}");
         }
     }
