@@ -143,7 +143,8 @@ fn read_bounded(file: &File, room: usize) -> io::Result<Option<Vec<u8>>> {
 fn keep(file: &File, bytes: Vec<u8>, sources: &mut Sources, diagnostics: &mut Diagnostics) -> Option<Input> {
     match String::from_utf8(bytes) {
         Ok(text) => {
-            let source = sources.add(&file.name, &text);
+            // Some editors put a byte order mark in front, which means nothing in UTF-8.
+            let source = sources.add(&file.name, text.strip_prefix('\u{feff}').unwrap_or(&text));
             Some(Input { source, language: Language::of(Path::new(&file.name)) })
         }
         Err(error) => {
@@ -185,12 +186,13 @@ mod tests {
             fs::write(directory.path().join(name), name).expect("written");
         }
         fs::create_dir(directory.path().join("sub.cfg")).expect("created");
-        fs::write(directory.path().join("last"), "last").expect("written");
+        fs::write(directory.path().join("last"), "\u{feff}last").expect("written");
         let (mut sources, mut diagnostics) = Default::default();
         let inputs = read(&request(&["last", "."], directory.path()), &mut sources, &mut diagnostics);
         assert_eq!(names(&inputs, &sources), ["last", "./Z.cfg", "./a.toml", "./b.cfg"]);
         assert_eq!(inputs[2].language, Language::Toml);
         assert_eq!(inputs[0].language, Language::Haproxy);
+        assert_eq!(sources.get(inputs[0].source).map(|source| &*source.text), Some("last"), "without byte order mark");
         assert!(diagnostics.list().is_empty(), "{diagnostics:?}");
     }
 

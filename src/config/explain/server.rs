@@ -4,6 +4,8 @@ use ringmain_model::{Check, Milliseconds, Model, Observe, OnError, Server, Serve
 
 use super::writer::{Section, Value, duration};
 use super::{ALL, DERIVED, PLAIN, Part, address, backend_name};
+use crate::config::keyword::{Places, Scope};
+use crate::config::toml::parameter_at;
 
 /// Writes the servers of one backend.
 pub fn print(section: &mut Section, model: &Model, references: &[Model], backend: usize) {
@@ -13,8 +15,29 @@ pub fn print(section: &mut Section, model: &Model, references: &[Model], backend
     }
     let part = |index: usize| Part::of(model, references, move |model| &model.servers[index]);
     let all_numbered = range.clone().any(|index| part(index).differs(ALL, |server: &Server| server.id));
-    let servers = range.map(|index| Value::Table(server(&part(index), model, all_numbered))).collect();
-    section.set("servers", Value::List(servers));
+    let mut servers: Vec<Vec<(String, Value)>> = range.map(|index| server(&part(index), model, all_numbered)).collect();
+    let shared = take_shared(&mut servers);
+    if !shared.is_empty() {
+        section.set("default_server", Value::Table(shared));
+    }
+    section.set("servers", Value::List(servers.into_iter().map(Value::Table).collect()));
+}
+
+/// Takes out what all of several servers say, to be said once.
+fn take_shared(servers: &mut [Vec<(String, Value)>]) -> Vec<(String, Value)> {
+    let [first, _, ..] = servers else { return Vec::new() };
+    let mut shared = first.clone();
+    shared.retain(|(name, value)| {
+        let keyword = parameter_at(Scope::Server, name);
+        // A role or a state belongs to its server, even where all have it.
+        let is_setting =
+            keyword.is_some_and(|keyword| keyword.places.contains(Places::DEFAULT_SERVER)) && !matches!(&**name, "backup" | "disabled");
+        is_setting && servers.iter().all(|server| server.iter().any(|(other, given)| other == name && given == value))
+    });
+    for server in servers {
+        server.retain(|(name, _)| !shared.iter().any(|(taken, _)| taken == name));
+    }
+    shared
 }
 
 fn server(server: &Part<'_, Server>, model: &Model, all_numbered: bool) -> Vec<(String, Value)> {

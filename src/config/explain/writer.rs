@@ -92,7 +92,7 @@ impl Section {
     pub fn render(&self) -> String {
         let mut text = format!("[{}]\n", self.header);
         for (name, value) in gather(&self.settings) {
-            let _ = writeln!(text, "{name} = {}", top_level(&value, name.len() + 3));
+            line(&mut text, &name, &value);
         }
         text.push('\n');
         text
@@ -120,6 +120,20 @@ fn insert(table: &mut Vec<(String, Value)>, path: &str, value: &Value) {
     });
     if let Some((_, Value::Table(inner))) = table.get_mut(index) {
         insert(inner, rest, value);
+    }
+}
+
+/// One setting. A table that is too long for a line becomes a line for each of its keys.
+fn line(text: &mut String, path: &str, value: &Value) {
+    match value {
+        Value::Table(entries) if path.len() + inline(value).len() > LINE_WIDTH && !entries.is_empty() => {
+            for (name, value) in entries {
+                line(text, &format!("{path}.{}", key(name)), value);
+            }
+        }
+        _ => {
+            let _ = writeln!(text, "{path} = {}", top_level(value, path.len() + 3));
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use super::diagnostic::{Diagnostics, SourceId, Sources};
 use super::draft::{Section, SectionKind, Word};
 use super::environment::Environment;
 use super::haproxy::header;
-pub use schema::{key_of, keyword_at};
+pub use schema::{key_of, keyword_at, parameter_at};
 
 use lower::Lowering;
 use node::{Entry, File};

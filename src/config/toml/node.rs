@@ -148,9 +148,7 @@ impl<'t> Node<'t> {
 }
 
 fn report<T>(result: Result<T, TextError>, diagnostics: &mut Diagnostics) -> Option<T> {
-    result
-        .map_err(|error| diagnostics.error(error.span, error.message).help("write the string in single quotes to take it as it is").clone())
-        .ok()
+    result.map_err(|error| diagnostics.error(error.span, error.message).span).ok()
 }
 
 /// The integer in decimal digits; one that is out of every range keeps its own spelling, which the checker refuses by its place.

@@ -93,6 +93,11 @@ pub fn keyword_at(kind: SectionKind, path: &str) -> Option<&'static Keyword> {
     index(kind).keywords.get(path).copied()
 }
 
+/// The parameter of a bind or a server that a key of its table stands for.
+pub fn parameter_at(scope: Scope, key: &str) -> Option<&'static Keyword> {
+    parameters(scope).get(key).copied()
+}
+
 /// Whether a key means something at the top of a kind of section.
 pub fn is_key(kind: SectionKind, key: &str) -> bool {
     !matches!(resolve(kind, &[key]), Resolution::Unknown { .. })

@@ -223,7 +223,7 @@ fn mistakes_are_named() {
         ("[listen.x]\nservers = [{ name = 'a' }]\n", "this table needs a key 'address'"),
         ("[listen.x]\nbind = 1979-05-27\n", "expected a string or a table, found a date"),
         ("[listen.x]\nbind = '\"a'\n", "this quote is never closed"),
-        ("[listen.x]\nbind = \"${A\"\n", "'${' without '}'"),
+        ("[listen.x]\nbind = \"${A\"\n", "'${' without '}'; single quotes take a string as it is"),
         (
             "[listen.x]\nservers = [{ name = 'a', address = 'b', weight = { x = 1 } }]\n",
             "expected a string, an integer or a boolean, found a table",

@@ -10,6 +10,9 @@ use super::super::diagnostic::{SourceId, Span};
 use super::super::draft::Word;
 use super::super::environment::Environment;
 
+/// Longest string, before and after its variables are expanded, in bytes; as in haproxy.cfg.
+const STRING_SIZE_LIMIT: usize = 1 << 20;
+
 /// One TOML string with its place.
 #[derive(Clone, Copy)]
 pub struct Text<'a> {
@@ -47,6 +50,7 @@ impl<'a> Text<'a> {
     /// The whole string as one word.
     pub fn word(&self, environment: &Environment) -> Result<Word, TextError> {
         let span = self.span(0..self.value.len());
+        self.check_size(self.value.len())?;
         if !self.value.contains("${") {
             return Ok(Word { text: self.value.to_owned(), span });
         }
@@ -78,6 +82,7 @@ impl<'a> Text<'a> {
 
     /// The characters with variables expanded. Within a rule string, single quotes protect from expansion.
     fn pieces(&self, environment: &Environment, single_quotes_protect: bool) -> Result<Vec<Piece>, TextError> {
+        self.check_size(self.value.len())?;
         let expands = self.raw.starts_with('"');
         let mut pieces = Vec::with_capacity(self.value.len());
         let mut protected = false;
@@ -87,6 +92,7 @@ impl<'a> Text<'a> {
             let rest = self.value.get(at..).unwrap_or("");
             if expands && !protected && rest.starts_with("${") {
                 let (expansion, length) = self.variable(at, rest, environment)?;
+                self.check_size(pieces.len() + expansion.len())?;
                 pieces.extend(expansion.chars().map(|character| Piece { character, from: at, to: at + length, literal: true }));
                 at += length;
                 continue;
@@ -105,10 +111,21 @@ impl<'a> Text<'a> {
         Ok(pieces)
     }
 
+    fn check_size(&self, size: usize) -> Result<(), TextError> {
+        if size <= STRING_SIZE_LIMIT {
+            return Ok(());
+        }
+        let message = format!("this string is longer than {STRING_SIZE_LIMIT} bytes once its variables are expanded");
+        Err(TextError { span: self.span(0..self.value.len()), message })
+    }
+
     /// Expansion and written length of the variable that `rest` begins with.
     fn variable(&self, at: usize, rest: &str, environment: &Environment) -> Result<(String, usize), TextError> {
         let Some(length) = rest.find('}').map(|brace| brace + 1) else {
-            return Err(TextError { span: self.span(at..self.value.len()), message: "'${' without '}'".into() });
+            return Err(TextError {
+                span: self.span(at..self.value.len()),
+                message: "'${' without '}'; single quotes take a string as it is".into(),
+            });
         };
         let inside = rest.get(2..length - 1).unwrap_or("");
         let (name, default) = inside.split_once('-').map_or((inside, None), |(name, default)| (name, Some(default)));
@@ -238,8 +255,19 @@ mod tests {
         assert_eq!(split(r#""x ${HOST}:${PORT-80}${EMPTY}""#).expect("fine"), ["x", "a b'c:80"]);
         assert_eq!(split(r#"'x ${HOST}'"#).expect("fine"), ["x", "${HOST}"]);
         assert_eq!(split(r#""'${HOST}'""#).expect("fine"), ["${HOST}"]);
-        assert_eq!(split(r#""${HOST""#), Err("'${' without '}'".into()));
+        assert_eq!(split(r#""${HOST""#), Err("'${' without '}'; single quotes take a string as it is".into()));
         assert_eq!(split(r#""${a b}""#), Err("'a b' is not the name of an environment variable".into()));
+    }
+
+    #[test]
+    fn size_is_bounded_before_and_after_expansion() {
+        let long = "x".repeat(STRING_SIZE_LIMIT + 1);
+        assert!(text(&format!("'{long}'"), &long).word(&environment()).is_err());
+        assert!(text(&format!("'{long}'"), &long).words(&environment()).is_err());
+        let environment: Environment = [("X".to_owned(), "y".repeat(1000))].into_iter().collect();
+        let growing = "${X}".repeat(1100);
+        assert!(text(&format!("\"{growing}\""), &growing).words(&environment).is_err());
+        assert!(text(&format!("\"{}\"", &growing[..400]), &growing[..400]).words(&environment).is_ok());
     }
 
     #[test]
