@@ -75,8 +75,6 @@ pub struct Options {
     pub diagnostics: bool,
     /// `-dS`: never splice.
     pub no_splice: bool,
-    /// `-dr`: a server whose name does not resolve starts in maintenance instead of failing the load.
-    pub unresolved_allowed: bool,
     /// What `-sf` or `-st` tell the old processes.
     pub farewell: Option<Farewell>,
     /// Process ids that followed `-sf` or `-st`.
@@ -104,9 +102,9 @@ pub enum UsageError {
 }
 
 /// Flags of HAProxy that exist there and not here.
-const UNSUPPORTED: [&str; 8] = ["-m", "-cc", "-dG", "-dK", "-dL", "-dR", "-dV", "-dF"];
+const UNSUPPORTED: [&str; 9] = ["-m", "-cc", "-dG", "-dK", "-dL", "-dR", "-dV", "-dF", "-dr"];
 /// Flags without an argument, for the advice on unknown ones.
-const KNOWN: [&str; 31] = [
+const KNOWN: [&str; 30] = [
     "-f",
     "-c",
     "-C",
@@ -129,7 +127,6 @@ const KNOWN: [&str; 31] = [
     "-dW",
     "-dD",
     "-dS",
-    "-dr",
     "-de",
     "-dp",
     "-sf",
@@ -223,7 +220,6 @@ fn take_flag(options: &mut Options, flag: &str, rest: &mut Arguments) -> Result<
         "-dW" => options.zero_warning = true,
         "-dD" => options.diagnostics = true,
         "-dS" => options.no_splice = true,
-        "-dr" => options.unresolved_allowed = true,
         "-sf" | "-st" => {
             options.farewell = Some(if flag == "-sf" { Farewell::Finish } else { Farewell::Terminate });
             options.old_processes.extend(rest.processes(flag)?);
@@ -253,6 +249,22 @@ fn unknown(argument: &str) -> UsageError {
         None => String::new(),
     };
     UsageError::Unknown(argument.into(), advice)
+}
+
+/// Carries out what a command line asks of the process before anything is loaded: the directory of `-C`, the name of `-L`.
+///
+/// # Errors
+/// When the directory cannot be entered.
+#[allow(unsafe_code)]
+pub fn prepare_process(options: &Options) -> Result<(), String> {
+    if let Some(directory) = &options.directory {
+        std::env::set_current_dir(directory).map_err(|error| format!("Could not change to directory {}: {error}", directory.display()))?;
+    }
+    if let Some(name) = &options.local_peer {
+        // SAFETY: called by `main` before the first thread is started, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var("HAPROXY_LOCALPEER", name) };
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Ringmain's control plane: configuration, control loop, runtime socket, logs. May block; never on the data path.
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod log;

@@ -21,7 +21,6 @@ Configuration
   -n NUMBER        global maxconn, before the configuration's
   -N NUMBER        maxconn of frontends that have none
   -L NAME          value of HAPROXY_LOCALPEER in the configuration, else the host's name
-  -dr              servers whose names do not resolve start in maintenance
   -dS              never use splice(2)
 
 Process

@@ -10,9 +10,6 @@ use ringmain_model::ServerId;
 use super::fleet::Fleet;
 use super::timers::{Timer, Timers};
 
-/// Pause before a probe is tried again that a full mailbox refused.
-const BUSY_PAUSE_MS: u64 = 10;
-
 /// The timers and probes of all checks; servers are known by the key of their state, which survives reloads.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -85,11 +82,6 @@ impl Checks {
         if let Some(id) = id {
             fleet.probe_ended(id, outcome, duration_us / 1000);
         }
-    }
-
-    /// A full mailbox gave a probe back: when to send it again.
-    pub fn retry_at(&self, now_ms: u64) -> u64 {
-        now_ms + BUSY_PAUSE_MS
     }
 
     fn set(&mut self, key: u64, due_ms: u64, timers: &mut Timers) {

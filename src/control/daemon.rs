@@ -13,6 +13,8 @@ pub enum Side {
     Parent(i32),
     /// The daemon, which owes its parent a word.
     Child(Waiting),
+    /// Nobody was forked: the process stays in the foreground.
+    Alone,
 }
 
 /// The parent that waits for a word.

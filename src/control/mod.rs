@@ -4,16 +4,23 @@
 //! the process (`state`); shards learn of changes through snapshots and mail.
 
 mod checks;
-mod console;
+pub mod console;
+mod core;
 mod daemon;
 pub mod fleet;
 pub mod limits;
 mod listen;
+mod listeners;
+pub mod load;
 mod notify;
+mod outbox;
 mod privileges;
 pub mod registry;
+mod reload;
 mod signals;
+pub mod start;
 pub mod state;
+pub mod stop;
 mod timers;
 
 pub use fleet::Fleet;

@@ -66,10 +66,6 @@ pub enum Phase {
 pub enum Request {
     /// Read the configuration again.
     Reload,
-    /// Finish the sessions, then exit.
-    SoftStop,
-    /// Exit now.
-    HardStop,
 }
 
 /// Facts about the process, written by the control loop only.
@@ -87,6 +83,8 @@ pub struct ControlState {
     pub shards: usize,
     /// Plain words on what each shard's ring runs on, by shard; empty until it has started.
     pub rings: Vec<String>,
+    /// Log lines that were lost, in full rings and at targets; as of the last command.
+    pub dropped_logs: u64,
     /// The limit of open descriptors in force.
     pub descriptor_limit: u64,
     /// The global maxconn of the configuration, upper bound of `set maxconn global`.
@@ -116,6 +114,7 @@ impl ControlState {
             started_ms,
             shards: process.loads.len(),
             rings: vec![String::new(); process.loads.len()],
+            dropped_logs: 0,
             descriptor_limit: 0,
             hard_maxconn: process.sessions.limit(),
             node: host_name(),

@@ -16,8 +16,6 @@ pub enum Timer {
     HardStop,
     /// Sessions of generations before this one end now (`hard-stop-after`).
     GenerationsEnd(u64),
-    /// A look at who is left during a stop.
-    Progress,
 }
 
 /// The heap.

@@ -34,7 +34,9 @@ impl Fleet {
         }
         self.settle_all();
         // Whoever waited for a server that is gone chooses again, from the snapshot that was just published.
-        gone.iter().for_each(|live| drop(live.queue.dissolve()));
+        gone.iter().for_each(|live| {
+            live.queue.dissolve();
+        });
     }
 
     /// Carries the states of servers over, and gives those that are gone.

@@ -112,7 +112,9 @@ impl Fleet {
         for effect in effects {
             match effect {
                 health::Effect::Publish { backend } => self.settle_backend(BackendId::new(backend)),
-                health::Effect::Requeue { server } => drop(self.generation.servers[server].queue.dissolve()),
+                health::Effect::Requeue { server } => {
+                    self.generation.servers[server].queue.dissolve();
+                }
                 health::Effect::ShutdownSessions { server } => {
                     self.effects.push(Effect::ShutdownSessions(self.generation.servers[server].clone()));
                 }

@@ -174,6 +174,11 @@ impl Fleet {
         self.servers.iter().enumerate().map(|(index, state)| (ServerId::new(index), state))
     }
 
+    /// The state of a server in HAProxy's words (column `status`).
+    pub fn status_text(&self, id: ServerId) -> String {
+        self.health.status_text(id.index())
+    }
+
     /// State of a backend.
     pub fn backend(&self, id: BackendId) -> &BackendState {
         &self.backends[id.index()]
