@@ -125,6 +125,7 @@ impl RuntimeServer {
             self.totals = surroundings.totals;
             if fate == Fate::Close {
                 self.clients.remove(&descriptor);
+                self.totals.open = self.clients.len() as u32;
             }
         } else if let Some(place) = self.listeners.iter().position(|open| open.descriptor() == descriptor) {
             self.accept(place, context);
@@ -143,6 +144,7 @@ impl RuntimeServer {
             self.totals = surroundings.totals;
             if fate == Fate::Close {
                 self.clients.remove(&descriptor);
+                self.totals.open = self.clients.len() as u32;
             }
         }
     }
@@ -155,6 +157,7 @@ impl RuntimeServer {
     /// Closes connections that were silent for too long and ends a rest from accepting.
     pub fn expire(&mut self, now_ms: u64) {
         self.clients.retain(|_, client| client.deadline_ms().is_none_or(|deadline_ms| deadline_ms > now_ms));
+        self.totals.open = self.clients.len() as u32;
         if self.accept_after_ms.is_some_and(|until_ms| until_ms <= now_ms) {
             self.accept_after_ms = None;
         }
@@ -185,11 +188,13 @@ impl RuntimeServer {
         let descriptor = socket.as_raw_fd();
         let mut client = Client::new(socket, level, self.timeout_ms, context.fleet.now_ms());
         self.totals.connections += 1;
+        self.totals.open = self.clients.len() as u32 + 1;
         let mut surroundings = Surroundings { sockets: &self.sockets, totals: self.totals };
         let fate = client.ready(PollFlags::POLLIN, &mut surroundings, context);
         self.totals = surroundings.totals;
         if fate == Fate::Keep {
             self.clients.insert(descriptor, client);
         }
+        self.totals.open = self.clients.len() as u32;
     }
 }

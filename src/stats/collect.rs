@@ -196,7 +196,7 @@ impl Collector<'_> {
         if settings.maxqueue > 0 {
             row.set(Column::QLimit, settings.maxqueue);
         }
-        row.set(Column::Status, status::server(self.fleet, model, id));
+        row.set(Column::Status, self.fleet.status_text(id));
         row.set(Column::Weight, state.shown_weight());
         row.set(Column::UWeight, u32::from(state.user_weight));
         row.set(Column::Act, u32::from(!settings.backup));
@@ -263,8 +263,13 @@ impl Collector<'_> {
         self.backend_load(&mut row, id);
         row.set(Column::SLim, settings.fullconn);
         row.set(Column::Status, status::backend(self.fleet, state, settings.servers.clone(), counted));
-        row.set(Column::Weight, state.total_weight.div_ceil(crate::control::fleet::WEIGHT_SCALE));
-        row.set(Column::UWeight, self.user_weight(id));
+        let (mut effective, mut given) = (0, 0);
+        for server in self.servers_in_use(id) {
+            effective += server.effective_weight();
+            given += u32::from(server.user_weight);
+        }
+        row.set(Column::Weight, effective.div_ceil(crate::control::fleet::WEIGHT_SCALE));
+        row.set(Column::UWeight, given);
         row.set(Column::Act, state.active_servers);
         row.set(Column::Bck, state.backup_servers);
         row.set(Column::ChkDown, state.down_transitions);
@@ -322,17 +327,20 @@ impl Collector<'_> {
         times(row, self.averages.backend(live), &maxima.fold([0; 3], larger));
     }
 
-    /// The sum of the weights that operators gave to the servers in use: the usable ones, or when there is none the usable backup servers,
-    /// of which only the first counts without `option allbackups`.
-    fn user_weight(&self, id: BackendId) -> u32 {
+    /// The servers that a backend's weight is the sum of: the usable ones, or when there is none the usable backup servers, of which only
+    /// the first counts without `option allbackups`.
+    fn servers_in_use(&self, id: BackendId) -> Vec<&ServerState> {
         let model = self.fleet.model();
-        let usable = || model.servers_of(id).filter(|&(server, _)| self.fleet.server(server).usable());
-        let weight = |server: ServerId| u32::from(self.fleet.server(server).user_weight);
-        if usable().any(|(_, settings)| !settings.backup) {
-            return usable().filter(|(_, settings)| !settings.backup).map(|(server, _)| weight(server)).sum();
+        let of_kind = |backup: bool| {
+            let servers = model.servers_of(id).filter(move |(_, settings)| settings.backup == backup);
+            servers.map(|(server, _)| self.fleet.server(server)).filter(|state| state.usable()).collect::<Vec<_>>()
+        };
+        let mut servers = of_kind(false);
+        if servers.is_empty() {
+            servers = of_kind(true);
+            servers.truncate(if model.backend(id).options.all_backups { usize::MAX } else { 1 });
         }
-        let limit = if model.backend(id).options.all_backups { usize::MAX } else { 1 };
-        usable().take(limit).map(|(server, _)| weight(server)).sum()
+        servers
     }
 }
 
@@ -374,10 +382,13 @@ fn module_columns(row: &mut Row, end: usize) {
 }
 
 fn check_columns(row: &mut Row, check: &Check, state: &ServerState, now_ms: u64) {
+    if !state.check.enabled {
+        return;
+    }
     row.set(Column::ChkFail, state.check.failures);
     row.set(Column::ChkDown, state.down_transitions);
     row.set(Column::DownTime, saturate(state.downtime_until(now_ms) / 1000));
-    if !state.check.enabled || state.check.paused {
+    if state.check.paused {
         return;
     }
     let ended = !matches!(state.check.status, CheckStatus::Unknown | CheckStatus::Initializing);
@@ -386,9 +397,7 @@ fn check_columns(row: &mut Row, check: &Check, state: &ServerState, now_ms: u64)
     if let Some(duration_ms) = state.check.duration_ms {
         row.set(Column::CheckDuration, duration_ms);
     }
-    if !state.check.info.is_empty() {
-        row.set(Column::LastChk, state.check.info.as_str());
-    }
+    row.set(Column::LastChk, state.check.info.as_str());
     row.set(Column::CheckDesc, state.check.status.description());
     row.set(Column::CheckRise, check.rise);
     row.set(Column::CheckFall, check.fall);

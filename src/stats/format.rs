@@ -84,7 +84,12 @@ pub fn json_row(out: &mut String, row: &Row) {
 
 /// One process fact as `name: value`.
 pub fn info_line(out: &mut String, field: &InfoField, describe: bool) {
-    push(out, format_args!("{}: {}", field.name, field.value));
+    push(out, format_args!("{}: ", field.name));
+    match &field.value {
+        // HAProxy quotes here as in CSV.
+        Value::Text(text) => csv_text(out, text),
+        other => push(out, format_args!("{other}")),
+    }
     end_line(out, describe.then_some(field.description));
 }
 

@@ -15,6 +15,8 @@ use crate::control::{ControlState, Fleet};
 pub struct RuntimeTotals {
     /// Listening sockets.
     pub sockets: u32,
+    /// Connections now.
+    pub open: u32,
     /// Connections so far.
     pub connections: u64,
     /// Commands so far.
@@ -97,11 +99,11 @@ fn condition(state: &ControlState, fleet: &Fleet, runtime: RuntimeTotals) -> Vec
         fields.push(field(51, "description", "COS", "Description of this node", &**description));
     }
     let listeners = open_binds(fleet).saturating_add(runtime.sockets);
-    let jobs = state.process.sessions.inside().saturating_add(listeners);
+    let jobs = state.process.sessions.inside().saturating_add(listeners).saturating_add(runtime.open);
     let dropped = total(state, |counters| counters.dropped_logs.get());
     fields.extend([
         field(52, "Stopping", "MGP", "1 while a stop is under way", u32::from(state.phase != Phase::Running)),
-        field(53, "Jobs", "MGP", "Client connections and listening addresses", jobs),
+        field(53, "Jobs", "MGP", "Connections, those to runtime sockets included, and listening addresses", jobs),
         field(54, "Unstoppable Jobs", "MGP", "Jobs that a soft stop does not wait for, always 0", 0u32),
         field(55, "Listeners", "MGP", "Open listening addresses", listeners),
         field(58, "DroppedLogs", "MGP", "Log lines lost because their reader was slow", saturate(dropped)),

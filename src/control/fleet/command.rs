@@ -66,7 +66,7 @@ impl Fleet {
                     new_port = port;
                 }
                 // As HAProxy: a port that is not understood leaves the address untouched too.
-                Err(why) => return Err(format!("{sentence}, {why}{BY}")),
+                Err(why) => return Err(format!("{sentence}{why}{BY}")),
             }
         }
         let state = &mut self.servers[id.index()];

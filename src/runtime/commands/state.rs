@@ -117,9 +117,11 @@ fn state_line(fleet: &Fleet, id: ServerId) -> String {
     let changed_s = fleet.now_ms().saturating_sub(state.last_change_ms) / 1000;
     let check = settings.check.as_ref();
     let check_port = state.check.port.or(check.and_then(|check| check.port)).unwrap_or(0);
+    // HAProxy gives the configured `port` to the agent check too.
+    let agent_port = check.and_then(|check| check.port).unwrap_or(0);
     let check_address = state.check.address.or(check.and_then(|check| check.address));
     format!(
-        "{} {} {} {} {} {} {} {} {} {changed_s} {} {} {} {} 0 0 0 {} {} - 0 {check_port} {} - 0\n",
+        "{} {} {} {} {} {} {} {} {} {changed_s} {} {} {} {} 0 0 0 {} {} - 0 {check_port} {} - {agent_port}\n",
         backend.proxy_id,
         backend.name,
         settings.id,
@@ -151,7 +153,7 @@ fn host_name(settings: &Server) -> &str {
 fn check_flags(settings: &Server, state: &ServerState) -> u8 {
     let configured = settings.check.is_some();
     // HAProxy pauses the check that a server in configured maintenance does not even have.
-    let paused = state.check.paused || state.admin.any(Admin::CONFIGURED_MAINTENANCE) && !configured;
+    let paused = if configured { state.check.paused } else { state.admin.any(Admin::CONFIGURED_MAINTENANCE) };
     u8::from(configured && state.check.in_progress)
         | u8::from(configured) << 1
         | u8::from(configured && state.check.enabled) << 2
