@@ -89,14 +89,14 @@ pub fn run(options: &Options, loader: Loader, model: Model, program: Arc<str>, c
         console.warning("'-Ws' was given but nobody listens at NOTIFY_SOCKET.");
     }
     let signals = Signals::block().map_err(|error| one(format!("cannot block signals: {}", error.desc())))?;
-    let mut core = assemble(opened, loader, program, console, notifier, signals)?;
+    let (mut core, sockets) = assemble(opened, loader, program, console, notifier, signals)?;
     core.threads_ready()?;
     core.open_logs();
     if let Some(path) = &model.global.pidfile {
         daemon::write_pidfile(path).map_err(one)?;
     }
     privileges::drop_privileges(&model.global).map_err(one)?;
-    core.go_into_service(options, waiting, &model.global)?;
+    core.go_into_service(sockets, options, waiting)?;
     Ok(Run::Served(core.run()))
 }
 
@@ -150,7 +150,7 @@ fn assemble(
     console: Console,
     notifier: Notifier,
     signals: Signals,
-) -> Result<Core, Vec<String>> {
+) -> Result<(Core, Vec<(u64, ShardSockets)>), Vec<String>> {
     let Opened { mut registry, proposal, sockets, runtime, descriptor_limit } = opened;
     let model = proposal.generation.model.clone();
     let count = usize::from(model.global.shards.max(1));
@@ -191,8 +191,7 @@ fn assemble(
         threads,
     };
     core.listeners.replace(listeners);
-    core.first_sockets(sockets);
-    Ok(core)
+    Ok((core, sockets))
 }
 
 fn start_shards(model: &Model, handles: impl Iterator<Item = LogHandle>, local_time: &Arc<LocalTime>) -> Result<Shards, Vec<String>> {
@@ -282,12 +281,14 @@ impl Core {
         }
     }
 
-    fn first_sockets(&mut self, sockets: Vec<(u64, ShardSockets)>) {
-        self.publish(sockets);
-    }
-
     /// The last steps: shards listen, whoever waits for this process hears of it, old processes are told to go.
-    fn go_into_service(&mut self, options: &Options, waiting: Option<Waiting>, global: &Global) -> Result<(), Vec<String>> {
+    fn go_into_service(
+        &mut self,
+        sockets: Vec<(u64, ShardSockets)>,
+        options: &Options,
+        waiting: Option<Waiting>,
+    ) -> Result<(), Vec<String>> {
+        self.publish(sockets);
         let deadline = Instant::now() + SHARDS_PATIENCE;
         let mut missing = self.outbox.shards();
         while missing > 0 {
@@ -304,7 +305,7 @@ impl Core {
         self.console.started();
         if let Some(waiting) = waiting {
             waiting
-                .succeed(&streams_in_use(global, self.fleet.model()))
+                .succeed(&streams_in_use(self.fleet.model()))
                 .map_err(|error| vec![format!("cannot leave the terminal: {error}")])?;
         }
         self.notifier.ready(&format!("{} frontends, {} servers", self.fleet.model().frontends.len(), self.fleet.model().servers.len()));
@@ -313,9 +314,9 @@ impl Core {
 }
 
 /// Standard streams that are log targets and stay open in the background.
-fn streams_in_use(global: &Global, model: &Model) -> Vec<i32> {
+fn streams_in_use(model: &Model) -> Vec<i32> {
     let of_proxies = model.frontends.iter().map(|frontend| &frontend.log).chain(model.backends.iter().map(|backend| &backend.log));
-    let targets = global.log_targets.iter().chain(of_proxies.flat_map(|log| &log.targets));
+    let targets = model.global.log_targets.iter().chain(of_proxies.flat_map(|log| &log.targets));
     let number = |destination: &LogDestination| if let LogDestination::Descriptor(number) = destination { Some(*number) } else { None };
     let numbers: HashMap<i32, ()> = targets.filter_map(|target| number(&target.destination)).map(|number| (number, ())).collect();
     numbers.into_keys().collect()
