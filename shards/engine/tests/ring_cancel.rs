@@ -51,6 +51,13 @@ fn write(far: &TcpStream, bytes: &[u8]) {
     (&*far).write_all(bytes).expect("write");
 }
 
+/// Drops our side while the peers stay: only cancellation can end what is in flight.
+async fn let_go<T, P>(ours: T, peers: P) {
+    drop(ours);
+    settled().await;
+    drop(peers);
+}
+
 /// Fills the way to a peer that does not read, until the ring's rest is pending.
 async fn clog(s: S) {
     while !s.is_slow() {
@@ -68,7 +75,7 @@ fn receive_then_drop_the_socket() {
                 write(&far, &[1; 20_000]);
             }
             poll_times(sock.handle().recv(), polls).await;
-            drop(sock);
+            let_go(sock, far).await;
         }
     });
 }
@@ -107,8 +114,7 @@ fn sends_of_every_kind() {
             if polls % 2 == 0 {
                 let _ = s.shutdown_write();
             }
-            drop(sock);
-            drop(far);
+            let_go(sock, far).await;
         }
     });
 }
@@ -120,9 +126,7 @@ fn a_clogged_socket_closes_at_once() {
         let (sock, far) = pair();
         clog(sock.handle()).await;
         poll_times(sock.handle().tx_idle(), polls).await;
-        drop(sock);
-        settled().await;
-        drop(far);
+        let_go(sock, far).await;
     });
 }
 
@@ -138,7 +142,7 @@ fn sends_of_received_buffers() {
         let buf = sock.handle().recv().await.expect("recv").expect("bytes");
         clog(other.handle()).await;
         poll_times(other.handle().send(buf), polls).await;
-        drop((sock, other, sink));
+        let_go((sock, other), (far, sink)).await;
     });
 }
 
@@ -173,7 +177,7 @@ fn connects_nobody_answers() {
             waiting.push(sock);
         }
         ring::yield_now().await;
-        drop(waiting);
+        let_go(waiting, full).await;
     });
 }
 
@@ -216,9 +220,8 @@ fn readiness_and_close_waits() {
             poll_times(s.readable(), polls).await;
             poll_times(s.recv(), polls).await;
             poll_times(s.stop_recv(), polls).await;
-            drop(far);
             poll_times(s.closed(), polls).await;
-            drop(sock);
+            let_go(sock, far).await;
         }
     });
 }
@@ -261,7 +264,7 @@ fn directions() {
                 ring::yield_now().await;
             }
             drop(forwarding);
-            drop((from, to, sink, far));
+            let_go((from, to), (sink, far)).await;
         }
     });
 }
@@ -298,8 +301,8 @@ fn a_storm_of_cancellations() {
                         _ => poll_times(echo_once(s), polls).await,
                     };
                 }
-                drop(pairs);
-                settled().await;
+                let (socks, fars): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+                let_go(socks, fars).await;
             }
         });
     }

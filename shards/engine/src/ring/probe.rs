@@ -12,7 +12,6 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair
 
 use super::buffer::{GROUP, Pool};
 use super::kernel::{Kernel, Setup, Wait};
-use super::receive::RECEIVE_CAP;
 
 /// Which set of io_uring features the ring uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -45,8 +44,6 @@ pub struct Features {
     pub multishot_accept: bool,
     /// One receive operation yields many messages (6.0).
     pub multishot_receive: bool,
-    /// A receive operation lets others have their turn after so many bytes (6.17).
-    pub receive_cap: bool,
     /// The kernel picks receive buffers from a shared ring (5.19).
     pub provided_buffers: bool,
     /// Successful sends post no completion (5.17).
@@ -69,7 +66,6 @@ impl fmt::Display for Features {
         let all = [
             (self.multishot_accept, "multishot accept"),
             (self.multishot_receive, "multishot receive"),
-            (self.receive_cap, "receive cap"),
             (self.provided_buffers, "provided buffers"),
             (self.skip_success, "silent sends"),
             (self.deferred_task_work, "deferred task work"),
@@ -143,7 +139,6 @@ pub(super) fn examine(wanted: Mode) -> Result<Features, RingError> {
         mode: Mode::Fast,
         multishot_accept: false,
         multishot_receive: false,
-        receive_cap: false,
         provided_buffers: false,
         skip_success: false,
         deferred_task_work: setup.deferred_task_work,
@@ -176,7 +171,6 @@ fn portable(features: Features) -> Features {
         mode: Mode::Portable,
         multishot_accept: false,
         multishot_receive: false,
-        receive_cap: false,
         provided_buffers: false,
         skip_success: false,
         deferred_task_work: false,
@@ -192,8 +186,7 @@ fn try_all(features: &mut Features, skip: bool) -> io::Result<()> {
     let (mut ring, _) = Kernel::open(8, false)?;
     features.provided_buffers = ring.register_buffers(&pool).is_ok();
     if features.provided_buffers {
-        features.multishot_receive = receives(&ring, 0)?;
-        features.receive_cap = receives(&ring, RECEIVE_CAP)?;
+        features.multishot_receive = receives(&ring)?;
     }
     features.skip_success = skip && sends_silently(&ring)?;
     features.multishot_accept = accepts(&ring).unwrap_or(false);
@@ -226,10 +219,10 @@ fn cancel(ring: &Kernel, user_data: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn receives(ring: &Kernel, cap: u32) -> io::Result<bool> {
+fn receives(ring: &Kernel) -> io::Result<bool> {
     let (near, far) = pair()?;
     nix::unistd::write(&far, b"x")?;
-    let entry = opcode::RecvMulti::new(types::Fd(near.as_raw_fd()), GROUP).len(cap).build().user_data(1);
+    let entry = opcode::RecvMulti::new(types::Fd(near.as_raw_fd()), GROUP).build().user_data(1);
     let seen = attempt(ring, &entry)?;
     let works = seen.iter().any(|(_, result, flags)| *result == 1 && cqueue::more(*flags) && cqueue::buffer_select(*flags).is_some());
     cancel(ring, 1)?;

@@ -15,12 +15,9 @@ use super::slot::*;
 use super::sock::{S, errno, gone};
 use super::syscall;
 
-/// Received bytes a socket may hold before its receive is cancelled.
+/// Received bytes a socket may hold before its receive is cancelled. The kernel repeats a receive 32 times before it looks
+/// at anything else, so a fast sender gets up to about a hundred buffers in before the cancellation reaches it.
 const QUEUE_LIMIT: u32 = 64 << 10;
-
-/// Bytes one receive may take per turn where the kernel knows such a limit. Without it the kernel repeats a receive 32
-/// times before it looks at others, and a fast sender takes a hundred buffers before it can be stopped.
-pub(super) const RECEIVE_CAP: u32 = 16 << 10;
 
 impl S {
     /// Waits for bytes: some, or `None` at the end of the stream. Dropping the future loses nothing. At most one
@@ -105,9 +102,7 @@ impl Core {
     fn arm_receive(&self, index: u32, slot: &Slot) {
         slot.raise(RECV_ARMED);
         slot.lower(RECV_STARVED);
-        let cap = if self.features.receive_cap { RECEIVE_CAP } else { 0 };
-        let entry = opcode::RecvMulti::new(types::Fd(slot.fd.get()), GROUP).len(cap);
-        self.start(index, Kind::Receive, entry.build());
+        self.start(index, Kind::Receive, opcode::RecvMulti::new(types::Fd(slot.fd.get()), GROUP).build());
     }
 
     fn stop_receive(&self, index: u32, slot: &Slot) {
