@@ -64,4 +64,4 @@ install: build ## binaries and systemd unit below PREFIX (/usr/local), DESTDIR h
 	install -D -m 755 $(RINGMAIN) $(DESTDIR)$(PREFIX)/sbin/ringmain
 	install -D -m 755 $(RINGBENCH) $(DESTDIR)$(PREFIX)/bin/ringbench
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|@PREFIX@|$(PREFIX)|g' configs/ringmain.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/ringmain.service
+	sed 's|/usr/local/sbin|$(PREFIX)/sbin|g' configs/ringmain.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/ringmain.service
