@@ -5,6 +5,8 @@
 mod config_common;
 
 use config_common::{Random, examples, load, read, said};
+use ringmain::config::keyword::{self, Scope};
+use ringmain::config::toml::key_of;
 
 /// What mutations insert: the marks of both languages, numbers at their edges, words from the wrong places.
 const PIECES: &[&str] = &[
@@ -170,5 +172,60 @@ fn deep_and_long_texts() {
     ] {
         survives("a.toml", &text);
         survives("a.cfg", &text);
+    }
+}
+
+/// Values of every type, and strings that are none of a keyword's.
+const VALUES: &[&str] = &[
+    "true",
+    "false",
+    "0",
+    "-1",
+    "18446744073709551616",
+    "0xffffffffffffffffffffffffffffffffffff",
+    "0o777",
+    "1.5",
+    "nan",
+    "1979-05-27",
+    "\"\"",
+    "\" \"",
+    "'x'",
+    "\"a b c d e f\"",
+    "\"\\u0000\"",
+    "[]",
+    "[[]]",
+    "[1, 'a', { b = 2 }]",
+    "{}",
+    "{ address = {} }",
+    "{ name = 'a', address = [], check = [[]], mode = 1.5 }",
+    "{ to = 1, facility = true }",
+    "{ A = { B = 1 } }",
+];
+
+#[test]
+fn every_keyword_with_values_of_every_type() {
+    for scope in [Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server] {
+        for keyword in keyword::all(scope) {
+            let key = key_of(scope, keyword.name);
+            for value in VALUES {
+                let text = match scope {
+                    Scope::Global => format!("[global]\n{key} = {value}\n"),
+                    Scope::Proxy => format!("[listen.a]\n{key} = {value}\n"),
+                    Scope::Bind => format!("[listen.a]\nbind = {{ address = ':1', {key} = {value} }}\n"),
+                    Scope::Server => format!("[listen.a]\nservers = [{{ name = 's', address = '127.0.0.1:1', {key} = {value} }}]\n"),
+                };
+                survives("a.toml", &text);
+            }
+            for words in ["", "a", "-1", "0", "99999999999999999999", "a b c d e f g", "'' ''"] {
+                let line = format!("{} {words}", keyword.name);
+                let text = match scope {
+                    Scope::Global => format!("global\n  {line}\n"),
+                    Scope::Proxy => format!("listen a\n  {line}\n  no {line}\n  default {line}\n"),
+                    Scope::Bind => format!("listen a\n  bind :1 {line}\nglobal\n  stats socket /s {line}\n"),
+                    Scope::Server => format!("listen a\n  default-server {line}\n  server s 127.0.0.1:1 {line}\n"),
+                };
+                survives("a.cfg", &text);
+            }
+        }
     }
 }

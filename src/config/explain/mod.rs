@@ -119,9 +119,8 @@ fn print(model: &Model, references: &[Model]) -> String {
         sections.push(global);
     }
     let proxies = proxies(model);
-    let differs = |proxy: &Proxy<'_>, level: usize| {
-        references.get(level).is_some_and(|reference| number(proxy, reference) != number(proxy, model))
-    };
+    let differs =
+        |proxy: &Proxy<'_>, level: usize| references.get(level).is_some_and(|reference| number(proxy, reference) != number(proxy, model));
     let all_numbered = proxies.iter().any(|proxy| differs(proxy, ALL));
     let section = |proxy: &Proxy<'_>| {
         let numbered = all_numbered || differs(proxy, DERIVED);

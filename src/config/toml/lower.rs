@@ -10,6 +10,7 @@ use super::super::haproxy::apply_environment;
 use super::super::keyword::Keyword;
 use super::node::{Entry, Node};
 use super::schema::{self, Form, Parameter, Record, Resolution};
+use super::text::is_variable_name;
 
 /// Lowers the settings of one section.
 pub struct Lowering<'a> {
@@ -305,6 +306,10 @@ impl Lowering<'_> {
             return value.wrong_type("a table of variables and their values", self.diagnostics);
         };
         for entry in entries {
+            if !is_variable_name(entry.key) {
+                self.diagnostics.error(entry.key_span, format!("'{}' is not the name of an environment variable", entry.key));
+                continue;
+            }
             let Some(word) = entry.value.word("a string or an integer", self.environment, self.diagnostics) else { continue };
             let name = Word { text: entry.key.to_owned(), span: entry.key_span };
             self.push(written, vec![name, word], None);

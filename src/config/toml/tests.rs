@@ -230,6 +230,8 @@ fn mistakes_are_named() {
         ),
         ("[global]\nlog = { too = 'a' }\n", "unknown key 'too' in the table of 'log'"),
         ("[global]\nlog = { to = 'a', facility = 'local0', minimum_level = 'err' }\n", "this table needs a key 'level'"),
+        ("[global]\nsetenv = { 'A=B' = 1 }\n", "'A=B' is not the name of an environment variable"),
+        ("[global]\nnode = \"a\\u0000\"\n", "a NUL byte cannot be part of a string"),
         ("[global]\nsetenv = 'A'\n", "expected a table of variables and their values, found a string"),
         ("[global]\na = 1\na = 2\n", "not TOML: duplicate key"),
         ("[global\n", "not TOML: unclosed table, expected `]`"),

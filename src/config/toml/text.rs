@@ -50,7 +50,7 @@ impl<'a> Text<'a> {
     /// The whole string as one word.
     pub fn word(&self, environment: &Environment) -> Result<Word, TextError> {
         let span = self.span(0..self.value.len());
-        self.check_size(self.value.len())?;
+        self.check_value()?;
         if !self.value.contains("${") {
             return Ok(Word { text: self.value.to_owned(), span });
         }
@@ -82,7 +82,7 @@ impl<'a> Text<'a> {
 
     /// The characters with variables expanded. Within a rule string, single quotes protect from expansion.
     fn pieces(&self, environment: &Environment, single_quotes_protect: bool) -> Result<Vec<Piece>, TextError> {
-        self.check_size(self.value.len())?;
+        self.check_value()?;
         let expands = self.raw.starts_with('"');
         let mut pieces = Vec::with_capacity(self.value.len());
         let mut protected = false;
@@ -111,6 +111,15 @@ impl<'a> Text<'a> {
         Ok(pieces)
     }
 
+    /// What no string may be: too long, or something that the system would cut off at its NUL.
+    fn check_value(&self) -> Result<(), TextError> {
+        if self.value.contains('\0') {
+            let message = "a NUL byte cannot be part of a string".into();
+            return Err(TextError { span: self.span(0..self.value.len()), message });
+        }
+        self.check_size(self.value.len())
+    }
+
     fn check_size(&self, size: usize) -> Result<(), TextError> {
         if size <= STRING_SIZE_LIMIT {
             return Ok(());
@@ -129,14 +138,19 @@ impl<'a> Text<'a> {
         };
         let inside = rest.get(2..length - 1).unwrap_or("");
         let (name, default) = inside.split_once('-').map_or((inside, None), |(name, default)| (name, Some(default)));
-        let legal = |(index, byte): (usize, u8)| byte == b'_' || byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit());
-        if name.is_empty() || !name.bytes().enumerate().all(legal) {
+        if !is_variable_name(name) {
             let message = format!("'{name}' is not the name of an environment variable");
             return Err(TextError { span: self.span(at..at + length), message });
         }
         let value = environment.get(name).or(default).unwrap_or("").to_owned();
         Ok((value, length))
     }
+}
+
+/// Whether a variable of the environment can have this name: letters, digits and `_`, no digit first.
+pub fn is_variable_name(name: &str) -> bool {
+    let legal = |(index, byte): (usize, u8)| byte == b'_' || byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit());
+    !name.is_empty() && name.bytes().enumerate().all(legal)
 }
 
 /// Splits pieces into words.
