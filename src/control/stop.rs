@@ -105,6 +105,7 @@ impl Core {
         let deadline = Instant::now() + SHARDS_PATIENCE;
         while !self.threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
             self.outbox.retry();
+            self.outbox.ring();
             // A thread whose reports nobody takes would never end.
             while self.reports.try_recv().is_ok() {}
             std::thread::sleep(LOOK_PAUSE);

@@ -146,6 +146,7 @@ impl Fleet {
         let followers = health::followers_of(&generation);
         let mut fleet = Self { generation, servers, backends, frontends, health, followers, places, next_key, effects, now_ms };
         fleet.settle_all();
+        fleet.effects.extend((0..fleet.servers.len()).map(|index| Effect::Reschedule(ServerId::new(index))));
         fleet
     }
 
