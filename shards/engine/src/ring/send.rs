@@ -17,6 +17,9 @@ use super::slot::*;
 use super::sock::{S, errno, gone};
 use super::syscall;
 
+/// Most bytes in one operation: the kernel takes less than 2 GiB at a time.
+const LONGEST: usize = 1 << 30;
+
 /// Bytes to send, and what keeps them alive.
 pub(super) enum Payload {
     Pooled(Buf),
@@ -167,7 +170,7 @@ impl Core {
         if payload.bytes().is_empty() {
             return Poll::Ready(Ok(()));
         }
-        if self.fast {
+        if self.fast && payload.bytes().len() <= LONGEST {
             self.send_silently(index, slot, payload);
             return Poll::Ready(Ok(()));
         }
@@ -192,7 +195,7 @@ impl Core {
         self.push(entry);
     }
 
-    /// Portable mode.
+    /// Portable mode, and sends too long for one operation.
     fn send_now(&self, index: u32, slot: &Slot, payload: Payload) -> io::Result<()> {
         let sent = match syscall::send(slot.fd.get(), payload.bytes()) {
             Ok(sent) => sent,
@@ -217,7 +220,7 @@ impl Core {
         let fd = types::Fd(slot.fd.get());
         let entry = if self.fast {
             let bytes = &rest.data[rest.sent..];
-            opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
+            opcode::Send::new(fd, bytes.as_ptr(), bytes.len().min(LONGEST) as u32).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build()
         } else {
             opcode::PollAdd::new(fd, libc::POLLOUT as u32).build()
         };

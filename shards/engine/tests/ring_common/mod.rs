@@ -1,5 +1,8 @@
 //! What the ring's tests share: running a future on a ring in both modes, socket pairs, and the check that nothing is
 //! left behind.
+//!
+//! Under AddressSanitizer: `RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test -p ringmain-engine --target
+//! x86_64-unknown-linux-gnu --test 'ring_*'`.
 #![allow(dead_code)]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
