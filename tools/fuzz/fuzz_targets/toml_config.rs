@@ -1,0 +1,4 @@
+//! Any text as TOML configuration gives a model or an error, and every finding points into the text.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ringmain_fuzz::load("fuzz.toml", bytes));
