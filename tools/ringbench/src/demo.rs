@@ -15,7 +15,8 @@ use nix::sys::signal::Signal;
 use std::fmt;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Environment variable and server name of each demo server.
 const SERVERS: [(&str, &str); 3] = [("RINGMAIN_DEMO_A", "alpha"), ("RINGMAIN_DEMO_B", "bravo"), ("RINGMAIN_DEMO_C", "charlie")];
@@ -55,7 +56,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<Vec<String>> {
     print_results(&messages, &connections);
     judge("messages", &messages, &mut problems);
     judge("connections", &connections, &mut problems);
-    say!("{title}: {before} before the load, {} after it", Footprint::of(proxy.pid()));
+    say!("{title}: {before} before the load, {} after it", Footprint::settled(proxy.pid(), &before));
     stop(&mut proxy, &title, &mut problems)?;
     Ok(problems)
 }
@@ -69,6 +70,18 @@ struct Footprint {
 impl Footprint {
     fn of(pid: u32) -> Self {
         Self { resident_bytes: cpu::resident_bytes(pid).unwrap_or(0), descriptors: cpu::open_descriptors(pid).unwrap_or(0) }
+    }
+
+    /// After the load: once the last sessions are closed, or as it is after a second.
+    fn settled(pid: u32, before: &Self) -> Self {
+        let begun = Instant::now();
+        loop {
+            let now = Self::of(pid);
+            if now.descriptors <= before.descriptors || begun.elapsed() > Duration::from_secs(1) {
+                return now;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
