@@ -1,25 +1,20 @@
 //! Limits of the system: open files and locked memory, raised to what the configuration needs before anything is opened.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use ringmain_model::{Endpoint, Model};
+use ringmain_model::Model;
 
-/// Descriptors a process needs for itself: standard streams, log targets, runtime clients, files read by a reload, some room.
-const DESCRIPTORS_OF_THE_PROCESS: u64 = 100;
-/// Descriptors of one shard: its ring, its executor's rings, doorbells, clocks, pipes that are kept ready.
-const DESCRIPTORS_OF_A_SHARD: u64 = 64;
+use crate::config::check::own_descriptors;
+
 /// Locked memory that one shard's executor and rings register at most, bytes; kernels before 5.12 count it against the limit.
 const LOCKED_MEMORY_OF_A_SHARD: u64 = 1 << 20;
 
 /// Descriptors that the configuration needs: both sides of every session, listeners of each shard, checks, and the process's own.
 pub fn descriptors_needed(model: &Model) -> u64 {
     let global = &model.global;
-    let shards = u64::from(global.shards);
-    let binds = model.frontends.iter().flat_map(|frontend| &frontend.binds);
-    let listeners: u64 = binds.map(|bind| if matches!(bind.endpoint, Endpoint::Descriptor(_)) { shards + 1 } else { shards }).sum();
+    let listeners = model.frontends.iter().map(|frontend| frontend.binds.len() as u64).sum();
     let checks = model.servers.iter().filter(|server| server.check.is_some()).count() as u64;
-    let sessions = u64::from(global.maxconn) * 2;
     let runtime = u64::from(global.stats_maxconn) + global.stats_sockets.len() as u64;
-    sessions + listeners + checks + runtime + shards * DESCRIPTORS_OF_A_SHARD + DESCRIPTORS_OF_THE_PROCESS
+    u64::from(global.maxconn) * 2 + own_descriptors(u64::from(global.shards), listeners, checks, runtime)
 }
 
 /// Raises the limit of open files to what is needed, or to `ulimit-n`. Returns the limit in force.

@@ -11,10 +11,12 @@ use crate::config::environment::Environment;
 
 /// Descriptors assumed when the system sets no limit, and the most that `maxconn` is derived from (HAProxy's DEFAULT_MAXFD).
 const DESCRIPTORS_CEILING: u64 = 1 << 20;
-/// Descriptors of the process itself: logs, signals, standard streams, runtime connections.
-const PROCESS_DESCRIPTORS: u64 = 32;
-/// Descriptors of a shard itself: ring, doorbell, pipes in use.
-const SHARD_DESCRIPTORS: u64 = 16;
+/// Descriptors of the process itself: standard streams, log targets, files read by a reload, some room.
+const PROCESS_DESCRIPTORS: u64 = 100;
+/// Descriptors of one shard: its ring, its executor's rings, doorbells, pipes that are kept ready.
+const SHARD_DESCRIPTORS: u64 = 64;
+/// Descriptors of a listener on one shard: the socket, and the one by which its options are set.
+const LISTENER_DESCRIPTORS: u64 = 2;
 const STATS_TIMEOUT: Milliseconds = Milliseconds(10_000);
 const STATS_MAXCONN: u32 = 10;
 
@@ -44,9 +46,14 @@ fn derived_maxconn(gathered: &Gathered, shards: u16, context: &Context<'_>) -> u
     let listeners: u64 =
         active().filter(|proxy| proxy.is_front()).flat_map(|proxy| &proxy.binds).map(|bind| bind.endpoints.len() as u64).sum();
     let checks = active().flat_map(|proxy| &proxy.servers).filter(|server| server.check.is_some()).count() as u64;
-    let shards = u64::from(shards);
-    let reserved = PROCESS_DESCRIPTORS + shards * SHARD_DESCRIPTORS + listeners * shards + checks + global.stats_sockets.len() as u64;
+    let runtime = u64::from(global.stats_maxconn.unwrap_or(STATS_MAXCONN)) + global.stats_sockets.len() as u64;
+    let reserved = own_descriptors(u64::from(shards), listeners, checks, runtime);
     (descriptors.saturating_sub(reserved) / 2).max(1) as u32
+}
+
+/// Descriptors beside those of connections: `listeners` addresses on `shards` shards, `checks` at once, `runtime` sockets and clients.
+pub fn own_descriptors(shards: u64, listeners: u64, checks: u64, runtime: u64) -> u64 {
+    PROCESS_DESCRIPTORS + shards * (SHARD_DESCRIPTORS + listeners * LISTENER_DESCRIPTORS) + checks + runtime
 }
 
 /// `fullconn` of every backend: as given, else 10 % of the maxconn of all frontends that may use it, begun ones included, at least 1.

@@ -22,6 +22,7 @@ use super::diagnostic::{Diagnostics, Sources, Span};
 use super::draft::Draft;
 use super::environment::Environment;
 
+pub use capacity::own_descriptors;
 pub use context::{Context, Names, SystemNames};
 
 /// Makes the model of a draft. Reports everything that is wrong with it; `None` when that, or an earlier finding, makes it unusable.
