@@ -90,8 +90,14 @@ pub fn named(name: &str) -> impl Fn(TcpStream) + Send + Sync + 'static {
     }
 }
 
+/// Resets the connection unasked, late enough for the proxy to have noticed that it stood.
+pub fn reset_soon(stream: TcpStream) {
+    thread::sleep(Duration::from_millis(100));
+    reset(stream);
+}
+
 /// Resets the connection.
-pub fn reset(stream: TcpStream) {
+fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("set an option");
 }
 

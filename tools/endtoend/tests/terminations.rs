@@ -29,7 +29,7 @@ impl Peers {
     fn start() -> Self {
         Self {
             echo: Peer::start(peer::echo),
-            reset: Peer::start(peer::reset),
+            reset: Peer::start(peer::reset_soon),
             reset_after_first: Peer::start(peer::reset_after_first),
             silent: Peer::start(peer::silent),
             greet_and_close: Peer::start(peer::greet_and_close),
@@ -68,7 +68,7 @@ fn scenarios(peers: &Peers) -> Vec<Scenario> {
         scenario("server-closes-at-once", server(&peers.close), just_read),
         scenario("client-resets", server(&peers.silent), send_then_reset),
         scenario("server-resets", server(&peers.reset_after_first), send_then_read),
-        scenario("server-resets-at-once", server(&peers.reset), just_read),
+        scenario("server-resets-unasked", server(&peers.reset), just_read),
         scenario("refused", format!("timeout client 9s\nserver s {nobody}"), just_read),
         scenario("refused-twice", format!("timeout client 9s\nserver s {nobody}\nserver t {nobody}"), just_read),
         scenario("refused-no-retries", format!("retries 0\nserver s {nobody}"), just_read),
