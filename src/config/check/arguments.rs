@@ -100,6 +100,16 @@ impl<'a> Arguments<'a> {
         self.finish().then_some(word)
     }
 
+    /// Whether the arguments of a keyword without effect fit its syntax, as far as that can be told from it.
+    pub(super) fn plausible(&mut self) -> bool {
+        match self.keyword.syntax {
+            "" => self.finish(),
+            "<time>" => self.time(0).is_some() && self.finish(),
+            syntax if syntax.starts_with('[') => true,
+            _ => self.required("an argument").is_some(),
+        }
+    }
+
     /// Takes a whole number between bounds, both allowed. What HAProxy reads as a number although it is none is taken the same way, with a
     /// warning.
     pub fn number(&mut self, lowest: i64, highest: i64) -> Option<i64> {

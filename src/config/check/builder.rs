@@ -203,6 +203,9 @@ impl ProxyBuilder {
     pub fn new(kind: SectionKind, name: Arc<str>, span: Span, base: Option<&Self>) -> Self {
         let mut new = base.cloned().unwrap_or_else(|| Self::built_in(span));
         (new.kind, new.name, new.span) = (kind, name, span);
+        if kind == SectionKind::Backend {
+            new.default_backend = None;
+        }
         new
     }
 

@@ -115,7 +115,10 @@ fn understand<'a>(
             None
         }
         Meaning::NoEffect => {
-            diagnostics.no_effect(span, format!("'{}' has no effect here", keyword.name)).label(keyword.summary);
+            let mut arguments = Arguments { keyword, span, words, negation: statement.negation, diagnostics, context };
+            if arguments.plausible() {
+                arguments.diagnostics.no_effect(span, format!("'{}' has no effect here", keyword.name)).label(keyword.summary);
+            }
             None
         }
         _ => Some((keyword, Arguments { keyword, span, words, negation: statement.negation, diagnostics, context })),

@@ -128,13 +128,23 @@ fn numbers_are_haproxys() {
 #[test]
 fn capacity_follows_from_descriptors() {
     let model = model("listen l\n bind :1\n server s 192.0.2.1:1\n");
-    // 20000 descriptors less 32 of the process, 16 and a listener for each of two shards, halved.
-    assert_eq!(model.global.maxconn, 9967);
-    assert_eq!(model.frontends[0].maxconn, 9967);
-    assert_eq!(model.backends[0].fullconn, 997);
+    // 20000 descriptors less those of the process, of two shards with a listener each, and of ten runtime connections, halved.
+    let expected = (20_000 - capacity::own_descriptors(2, 1, 0, 10)) / 2;
+    assert_eq!(u64::from(model.global.maxconn), expected);
+    assert_eq!(u64::from(model.frontends[0].maxconn), expected);
+    assert_eq!(u64::from(model.backends[0].fullconn), expected.div_ceil(10));
     let limited =
         super::tests::model("global\n fd-hard-limit 1000\n nbthread 1\n cpu-map 1/all 3\nlisten l\n bind :1\n server s 192.0.2.1:1\n");
-    assert_eq!((limited.global.maxconn, limited.global.shard_cpus), (475, vec![Some(3)]));
+    let expected = (1000 - capacity::own_descriptors(1, 1, 0, 10)) / 2;
+    assert_eq!((u64::from(limited.global.maxconn), limited.global.shard_cpus), (expected, vec![Some(3)]));
+}
+
+#[test]
+fn backends_do_not_inherit_routes() {
+    let text = "defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n default_backend b\nbackend b\n server s \
+                192.0.2.1:1\nfrontend f\n bind :1\n";
+    let model = load(text).model.expect("valid");
+    assert_eq!(model.frontends[0].route, Some(BackendId::new(0)));
 }
 
 #[test]

@@ -113,16 +113,14 @@ fn redispatch(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
     }
     let interval = match arguments.take() {
         None => -1,
-        Some(word) => match value::leading_number(&word.text) {
-            (number, true) if i32::try_from(number).is_ok() => number as i32,
-            (0, _) => {
-                arguments.error(word, format!("'{}' is not a number of retries", word.text));
-                return;
-            }
-            _ => {
-                arguments.error(word, format!("'{}' is out of range", word.text));
-                return;
-            }
+        // HAProxy reads "x" as 0 and switches redispatch off, which nobody means.
+        Some(word) if value::leading_number(&word.text) == (0, false) => {
+            arguments.error(word, format!("'{}' is not a number of retries", word.text));
+            return;
+        }
+        Some(word) => match arguments.number_of(word, i64::from(i32::MIN), i64::from(i32::MAX)) {
+            Some(number) => number as i32,
+            None => return,
         },
     };
     super::process::warn_extra(arguments);

@@ -149,7 +149,7 @@ pub fn warn_extra(arguments: &mut Arguments<'_>) {
 
 /// The variable itself was set when the line was read, because later lines depend on it.
 fn set_environment(_: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
-    if arguments.required("a name and a value").is_some() && arguments.peek().is_none() {
+    if arguments.required("a name and a value").is_some() && arguments.peek().is_none_or(|value| value.text.is_empty()) {
         let (span, message) = (arguments.whole_span(), format!("'{}' needs a value for the variable", arguments.name()));
         arguments.diagnostics.error(span, message);
     } else {
