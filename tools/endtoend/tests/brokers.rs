@@ -95,7 +95,7 @@ impl Cluster {
 
 fn haproxy_text(shards: u32, listen: u16, log: u16, brokers: &[Broker]) -> String {
     let mut text = format!(
-        "global\n  log 127.0.0.1:{log} local3 info\n  maxconn 10240\n  nbthread {shards}\n  stats socket @SOCKET@ level admin\n\n\
+        "global\n  log 127.0.0.1:{log} local3 info\n  maxconn 5000\n  nbthread {shards}\n  stats socket @SOCKET@ level admin\n\n\
          defaults\n  log global\n  mode tcp\n  option tcplog\n  option redispatch\n  timeout connect 10000\n  timeout client 240s\n  \
          timeout server 240s\n  maxconn 2000\n\nbackend mqtt_backend\n  mode tcp\n  balance roundrobin\n"
     );
@@ -109,7 +109,7 @@ fn haproxy_text(shards: u32, listen: u16, log: u16, brokers: &[Broker]) -> Strin
 fn toml_text(shards: u32, listen: u16, log: u16, brokers: &[Broker]) -> String {
     let mut text = format!(
         r#"[global]
-maxconn = 10_240
+maxconn = 5000
 shards = {shards}
 log = [{{ to = "127.0.0.1:{log}", facility = "local3", level = "info" }}]
 stats = {{ socket = [{{ address = "@SOCKET@", level = "admin" }}] }}

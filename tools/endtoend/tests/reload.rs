@@ -97,7 +97,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
     let generation = proxy.info("Generation");
     proxy.rewrite(&config(&ports, 0).replace("balance roundrobin", "balance roundrobbin"));
     proxy.process.signal(Signal::SIGUSR2);
-    wait::until("the failed reload to be counted", || proxy.info("ReloadsFailed") == "1");
+    wait::until("the failed reload to be counted", || proxy.info("FailedReloads") == "1");
     assert_eq!(proxy.info("Generation"), generation);
     let output = proxy.output();
     assert!(output.contains("roundrobbin") && output.contains("roundrobin"), "the message names what is wrong: {output}");
