@@ -55,10 +55,8 @@ pub struct Options {
     pub quiet: bool,
     /// `-D`: to the background.
     pub daemon: bool,
-    /// `-db`, `-d` and `-W` and `-Ws` without `-D`: stay in the foreground whatever the configuration says.
+    /// `-db`, `-d` and `-Ws`: stay in the foreground whatever else says.
     pub foreground: bool,
-    /// `-d`: also write the log to standard error.
-    pub debug: bool,
     /// `-Ws`: tell systemd, and fail when it cannot be told.
     pub systemd: bool,
     /// `-p`: overrides `pidfile`.
@@ -210,8 +208,8 @@ fn take_flag(options: &mut Options, flag: &str, rest: &mut Arguments) -> Result<
         "-V" => (options.verbose, options.quiet) = (true, false),
         "-q" => (options.verbose, options.quiet) = (false, true),
         "-D" => options.daemon = true,
-        "-d" => (options.debug, options.foreground) = (true, true),
-        "-db" | "-W" => options.foreground = true,
+        "-d" => (options.verbose, options.quiet, options.foreground) = (true, false, true),
+        "-db" => options.foreground = true,
         "-Ws" => (options.foreground, options.systemd) = (true, true),
         "-p" => options.pidfile = Some(rest.value(flag, "a file")?.into()),
         "-n" => options.maxconn = Some(rest.number(flag)?),
@@ -224,10 +222,10 @@ fn take_flag(options: &mut Options, flag: &str, rest: &mut Arguments) -> Result<
             options.farewell = Some(if flag == "-sf" { Farewell::Finish } else { Farewell::Terminate });
             options.old_processes.extend(rest.processes(flag)?);
         }
-        // They choose or debug parts of HAProxy's own machinery (memory pools, pollers), or name the two processes of a hand-over that
-        // happens inside one process here. Accepted so that unit files and scripts work; `--help` says so.
+        // They choose or debug parts of HAProxy's own machinery (memory pools, pollers), or are about its master process, whose work one
+        // process does here. Accepted so that unit files and scripts work; `--help` says so.
         "-x" | "-S" => drop(rest.value(flag, "a socket")?),
-        "-dI" | "-de" | "-dp" => {}
+        "-W" | "-dI" | "-de" | "-dp" => {}
         _ if flag.starts_with("-dM") => {}
         _ if UNSUPPORTED.contains(&flag) => return Err(UsageError::Unsupported(flag.into())),
         _ => return take_long(options, flag),
@@ -289,7 +287,7 @@ mod tests {
     fn files_come_in_order_from_everywhere() {
         let run = options("-f a -f b -D -- c -d").expect("valid");
         assert_eq!(run.files, ["a", "b", "c", "-d"].map(PathBuf::from));
-        assert!(run.daemon && !run.debug, "after -- everything is a file");
+        assert!(run.daemon && !run.foreground, "after -- everything is a file");
     }
 
     #[test]

@@ -26,9 +26,8 @@ Configuration
 Process
   -D               run in the background
   -db              stay in the foreground
-  -d               stay in the foreground and write the log to standard error, too
-  -W               stay in the foreground (there is no second process: this one reloads itself)
-  -Ws              the same, and report to systemd
+  -d               the same, and say more (-V)
+  -Ws              the same as -db, and report to systemd
   -p FILE          write the process id here
   -sf [PID]...     when ready, ask these processes to finish and leave (SIGUSR1)
   -st [PID]...     when ready, ask these processes to end (SIGTERM)
@@ -40,7 +39,8 @@ Information
   convert          print the configuration as TOML
 
 Accepted for the sake of scripts written for HAProxy, without effect here: -x SOCKET, -S SOCKET (listening sockets
-never leave the process on a reload), -dM..., -dI (memory debugging), -de, -dp (pollers).
+never leave the process on a reload), -W (this one process reloads itself), -dM..., -dI (memory debugging), -de,
+-dp (pollers).
 
 Signals: SIGUSR2 and SIGHUP reload, SIGUSR1 finishes the sessions and exits, SIGTERM and SIGINT exit now,
 SIGTTOU closes the listeners and SIGTTIN opens them again.

@@ -18,6 +18,8 @@ use super::registry::Listener;
 
 /// Sockets of one listener, one per shard.
 pub type ShardSockets = Vec<OwnedFd>;
+/// New listeners by the key that stays over reloads, with their sockets.
+pub type KeyedSockets = Vec<(u64, ShardSockets)>;
 
 /// How careful to be about ports that another process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub fn open(
     held: &[SocketAddr],
     shards: usize,
     neighbours: Neighbours,
-) -> Result<Vec<(u64, ShardSockets)>, Vec<String>> {
+) -> Result<KeyedSockets, Vec<String>> {
     let mut failures = Vec::new();
     let held_ports: HashSet<u16> = held.iter().map(SocketAddr::port).collect();
     if neighbours == Neighbours::Refuse {

@@ -11,7 +11,7 @@ use ringmain_model::{Endpoint, FrontendId, Model};
 
 use super::core::Core;
 use super::fleet::{Fleet, FrontendService};
-use super::listen::ShardSockets;
+use super::listen::KeyedSockets;
 use super::registry::Listener;
 
 /// The listening addresses of the current generation, and those of them that shards hold open.
@@ -40,7 +40,7 @@ impl Listeners {
     }
 
     /// What shards are to be told: all listeners of frontends that are not stopped, with the sockets that are new.
-    pub fn publication(&mut self, fleet: &Fleet, mut opened: Vec<(u64, ShardSockets)>, shards: usize) -> Arc<Publication> {
+    pub fn publication(&mut self, fleet: &Fleet, mut opened: KeyedSockets, shards: usize) -> Arc<Publication> {
         let generation: &Arc<Generation> = fleet.generation();
         let mut mails: Vec<Vec<ListenerMail>> = (0..shards).map(|_| Vec::new()).collect();
         let mut open = HashMap::new();
@@ -88,7 +88,7 @@ impl Core {
     }
 
     /// Sends the current generation and its listeners to all shards.
-    pub(super) fn publish(&mut self, opened: Vec<(u64, ShardSockets)>) {
+    pub(super) fn publish(&mut self, opened: KeyedSockets) {
         let publication = self.listeners.publication(&self.fleet, opened, self.outbox.shards());
         self.outbox.broadcast(|| Mail::Publish(publication.clone()));
     }

@@ -98,7 +98,7 @@ impl Loader {
         if let Some(pidfile) = &options.pidfile {
             model.global.pidfile = Some(pidfile.clone());
         }
-        model.global.daemon = (options.daemon || model.global.daemon) && !(options.foreground && !options.daemon) && !options.debug;
+        model.global.daemon = (options.daemon || model.global.daemon) && !options.foreground;
         model
     }
 }

@@ -7,6 +7,8 @@ mod checks;
 pub mod console;
 mod core;
 mod daemon;
+#[cfg(test)]
+mod fixture;
 pub mod fleet;
 pub mod limits;
 mod listen;

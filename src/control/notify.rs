@@ -71,7 +71,7 @@ mod tests {
         notifier.ready("1 frontend");
         notifier.reloading(12_345);
         notifier.stopping("bye");
-        let mut next = || {
+        let next = || {
             let mut buffer = [0; 200];
             let length = listener.recv(&mut buffer).expect("a message");
             String::from_utf8_lossy(&buffer[..length]).into_owned()

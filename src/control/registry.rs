@@ -141,3 +141,51 @@ impl Registry {
         (key, live)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::fixture::model;
+
+    fn program() -> Arc<str> {
+        "ringmain".into()
+    }
+
+    #[test]
+    fn what_keeps_its_identity_keeps_its_counters() {
+        let mut registry = Registry::new(2, program());
+        let first = model("listen web\n  bind 127.0.0.1:1\n  server one 127.0.0.1:9\n  server two 127.0.0.1:9\n");
+        let (first, old) = registry.accept(registry.propose(first));
+        let second =
+            model("listen web\n  bind 127.0.0.1:2\n  bind 127.0.0.1:1\n  server two 127.0.0.1:9 weight 3\n  server new 127.0.0.1:9\n");
+        let (second, new) = registry.accept(registry.propose(second));
+        assert_eq!((first.number, second.number), (1, 2));
+        assert!(Arc::ptr_eq(&first.frontends[0], &second.frontends[0]) && Arc::ptr_eq(&first.backends[0], &second.backends[0]));
+        assert!(Arc::ptr_eq(&first.servers[1], &second.servers[0]), "'two' moved to the first place");
+        assert!(!first.servers.iter().any(|live| Arc::ptr_eq(live, &second.servers[1])), "'new' is new");
+        assert_eq!(new[1].key, old[0].key, "the listener is known by its address");
+        assert_ne!(new[0].key, old[0].key);
+    }
+
+    #[test]
+    fn a_proposal_that_is_dropped_changes_nothing() {
+        let mut registry = Registry::new(1, program());
+        let text = "listen web\n  bind 127.0.0.1:1\n  server one 127.0.0.1:9\n";
+        let (first, _) = registry.accept(registry.propose(model(text)));
+        drop(registry.propose(model("listen other\n  bind 127.0.0.1:2\n  server one 127.0.0.1:9\n")));
+        let (second, _) = registry.accept(registry.propose(model(text)));
+        assert_eq!(second.number, 2);
+        assert!(Arc::ptr_eq(&first.servers[0], &second.servers[0]));
+    }
+
+    #[test]
+    fn a_name_that_was_gone_for_one_generation_is_new() {
+        let mut registry = Registry::new(1, program());
+        let text = "listen web\n  bind 127.0.0.1:1\n  server one 127.0.0.1:9\n";
+        let (first, old) = registry.accept(registry.propose(model(text)));
+        registry.accept(registry.propose(model("listen other\n  bind 127.0.0.1:2\n  server one 127.0.0.1:9\n")));
+        let (third, new) = registry.accept(registry.propose(model(text)));
+        assert!(!Arc::ptr_eq(&first.servers[0], &third.servers[0]));
+        assert_ne!(old[0].key, new[0].key);
+    }
+}

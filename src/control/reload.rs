@@ -11,7 +11,7 @@ use ringmain_model::{FrontendId, Level, Model};
 use super::core::{Channels, Core};
 use super::fleet::{FrontendService, needs_restart};
 use super::limits;
-use super::listen::{self, Neighbours, ShardSockets};
+use super::listen::{self, KeyedSockets, Neighbours};
 use super::load::Outcome;
 use super::privileges::gives_up_rights;
 use super::registry::Proposal;
@@ -36,7 +36,7 @@ pub struct Reloading {
 /// What a reload has opened before it changes anything.
 struct Ready {
     proposal: Proposal,
-    sockets: Vec<(u64, ShardSockets)>,
+    sockets: KeyedSockets,
     runtime: Prepared,
     warnings: Vec<String>,
 }

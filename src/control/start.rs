@@ -22,7 +22,7 @@ use super::console::Console;
 use super::core::{Channels, Core};
 use super::daemon::{self, Side, Waiting};
 use super::fleet::Fleet;
-use super::listen::{self, Neighbours, ShardSockets};
+use super::listen::{self, KeyedSockets, Neighbours};
 use super::listeners::Listeners;
 use super::load::Loader;
 use super::notify::Notifier;
@@ -57,7 +57,7 @@ pub enum Run {
 struct Opened {
     registry: Registry,
     proposal: Proposal,
-    sockets: Vec<(u64, ShardSockets)>,
+    sockets: KeyedSockets,
     runtime: RuntimeServer,
     descriptor_limit: u64,
 }
@@ -113,7 +113,7 @@ fn open(options: &Options, model: Model, program: Arc<str>) -> Result<Opened, Ve
 }
 
 /// Opens the listeners. Old processes that hold them are asked to pause until it works.
-fn listen_patiently(options: &Options, proposal: &Proposal, shards: usize) -> Result<Vec<(u64, ShardSockets)>, Vec<String>> {
+fn listen_patiently(options: &Options, proposal: &Proposal, shards: usize) -> Result<KeyedSockets, Vec<String>> {
     let model = &proposal.generation.model;
     let listeners = Listeners::default();
     let wanted = listeners.missing(model, &proposal.listeners);
@@ -150,7 +150,7 @@ fn assemble(
     console: Console,
     notifier: Notifier,
     signals: Signals,
-) -> Result<(Core, Vec<(u64, ShardSockets)>), Vec<String>> {
+) -> Result<(Core, KeyedSockets), Vec<String>> {
     let Opened { mut registry, proposal, sockets, runtime, descriptor_limit } = opened;
     let model = proposal.generation.model.clone();
     let count = usize::from(model.global.shards.max(1));
@@ -282,12 +282,7 @@ impl Core {
     }
 
     /// The last steps: shards listen, whoever waits for this process hears of it, old processes are told to go.
-    fn go_into_service(
-        &mut self,
-        sockets: Vec<(u64, ShardSockets)>,
-        options: &Options,
-        waiting: Option<Waiting>,
-    ) -> Result<(), Vec<String>> {
+    fn go_into_service(&mut self, sockets: KeyedSockets, options: &Options, waiting: Option<Waiting>) -> Result<(), Vec<String>> {
         self.publish(sockets);
         let deadline = Instant::now() + SHARDS_PATIENCE;
         let mut missing = self.outbox.shards();
@@ -304,9 +299,7 @@ impl Core {
         }
         self.console.started();
         if let Some(waiting) = waiting {
-            waiting
-                .succeed(&streams_in_use(self.fleet.model()))
-                .map_err(|error| vec![format!("cannot leave the terminal: {error}")])?;
+            waiting.succeed(&streams_in_use(self.fleet.model())).map_err(|error| vec![format!("cannot leave the terminal: {error}")])?;
         }
         self.notifier.ready(&format!("{} frontends, {} servers", self.fleet.model().frontends.len(), self.fleet.model().servers.len()));
         Ok(())

@@ -235,3 +235,6 @@ impl Fleet {
 fn names(name: &str, number: u32, wanted: &str) -> bool {
     name == wanted || wanted.strip_prefix('#').is_some_and(|digits| digits.parse() == Ok(number))
 }
+
+#[cfg(test)]
+mod tests;
