@@ -159,3 +159,24 @@ fn systemd_hears_when_it_is_ready_reloads_and_stops() {
     assert!(next().starts_with("STOPPING=1\n"));
     assert_eq!(process.wait().code(), Some(0));
 }
+
+#[test]
+fn rights_are_given_up_and_a_reload_says_so() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let server = Echo::start("one");
+    let port = free_port();
+    let site = Site::new(&configuration(port, server.address).replace("global\n", "global\n  user nobody\n  chroot @/jail\n"));
+    std::fs::create_dir(site.path("jail")).expect("a directory");
+    let process = site.start(&[]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).expect("a process");
+    let ids = status.lines().find(|line| line.starts_with("Uid:")).expect("a line").to_string();
+    assert!(!ids.split_whitespace().skip(1).any(|id| id == "0"), "{ids}");
+    let root = std::fs::read_link(format!("/proc/{}/root", process.child.id())).expect("a link");
+    assert!(root.ends_with("jail"), "{root:?}");
+    assert!(visit(port, 3).is_some());
+    let answer = process.ask("reload").expect("an answer");
+    assert!(answer.contains("nothing has changed") && answer.contains("'chroot'"), "{answer}");
+    assert!(visit(port, 3).is_some());
+}
