@@ -225,11 +225,10 @@ impl Collector<'_> {
 
     fn server_load(&self, row: &mut Row, live: &ServerLive) {
         let now_ms = self.fleet.now_ms();
-        let active = live.active.load(Ordering::Relaxed);
         let total = |field: fn(&ServerCounters) -> &Counter| live.counters.iter().map(|counters| field(counters).get()).sum::<u64>();
         row.set(Column::QCur, live.queue.len());
         row.set(Column::QMax, live.queue.peak.get());
-        row.set(Column::SCur, active);
+        row.set(Column::SCur, live.active.load(Ordering::Relaxed));
         row.set(Column::SMax, live.active_peak.get());
         row.set(Column::STot, total(|counters| &counters.sessions));
         row.set(Column::BIn, total(|counters| &counters.bytes_in));
@@ -250,11 +249,9 @@ impl Collector<'_> {
         for column in [Column::WRew, Column::Reuse, Column::EInt] {
             row.set(column, 0u64);
         }
-        for column in [Column::SrvICur, Column::IdleConnCur, Column::SafeConnCur] {
-            row.set(column, 0u32);
-        }
-        row.set(Column::UsedConnCur, active);
-        row.set(Column::NeedConnEst, active);
+        // HAProxy counts only connections that could be used again, which are none in tcp mode.
+        let idle = [Column::SrvICur, Column::IdleConnCur, Column::SafeConnCur, Column::UsedConnCur, Column::NeedConnEst];
+        idle.into_iter().for_each(|column| row.set(column, 0u32));
     }
 
     fn backend(&self, id: BackendId, counted: bool) -> Row {

@@ -128,7 +128,7 @@ columns! {
     EInt = "eint", "MCP", "Internal errors";
     IdleConnCur = "idle_conn_cur", "MGP", "Idle connections that only their own client may use";
     SafeConnCur = "safe_conn_cur", "MGP", "Idle connections that any client may use";
-    UsedConnCur = "used_conn_cur", "MGP", "Connections in use";
+    UsedConnCur = "used_conn_cur", "MGP", "Connections in use that could be used again";
     NeedConnEst = "need_conn_est", "MGP", "Connections that are likely to be needed";
     UWeight = "uweight", "MaP", "Weight as set by the operator, for a backend the sum over its usable servers";
     AggServerStatus = "agg_server_status", "MGP", "Servers by state; always 0 here, for metrics collectors";

@@ -100,13 +100,12 @@ fn condition(state: &ControlState, fleet: &Fleet, runtime: RuntimeTotals) -> Vec
     }
     let listeners = open_binds(fleet).saturating_add(runtime.sockets);
     let jobs = state.process.sessions.inside().saturating_add(listeners).saturating_add(runtime.open);
-    let dropped = total(state, |counters| counters.dropped_logs.get());
     fields.extend([
         field(52, "Stopping", "MGP", "1 while a stop is under way", u32::from(state.phase != Phase::Running)),
         field(53, "Jobs", "MGP", "Connections, those to runtime sockets included, and listening addresses", jobs),
         field(54, "Unstoppable Jobs", "MGP", "Jobs that a soft stop does not wait for, always 0", 0u32),
         field(55, "Listeners", "MGP", "Open listening addresses", listeners),
-        field(58, "DroppedLogs", "MGP", "Log lines lost because their reader was slow", saturate(dropped)),
+        field(58, "DroppedLogs", "MGP", "Log lines lost, in full rings and at targets", saturate(state.dropped_logs)),
         field(61, "TotalBytesOut", "MGP", "Bytes forwarded in both directions", total(state, |counters| counters.bytes.get())),
         field(66, "Build info", "POS", "Version of the product", VERSION),
         field(70, "Start_time_sec", "MDP", "Unix time of the start", saturate(started_at_s(state))),
