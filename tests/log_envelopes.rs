@@ -74,7 +74,7 @@ fn compare_envelopes(global: &str, tag: &str, hostname: Option<&str>, text: &str
         let socket = receiver();
         let target = LogTarget {
             destination: LogDestination::Udp(socket.local_addr().expect("an address")),
-            encoding,
+            encoding: Some(encoding),
             length,
             facility: Facility::Local3,
             level: Level::Info,

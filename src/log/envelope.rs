@@ -38,7 +38,8 @@ pub fn write(line: &Outgoing<'_>, target: &LogTarget, out: &mut Vec<u8>) {
         tag: line.tag,
         process_id: line.process_id,
     };
-    match target.encoding {
+    let usual = if line.hostname.is_some() { LogEncoding::Rfc3164 } else { LogEncoding::Local };
+    match target.encoding.unwrap_or(usual) {
         LogEncoding::Rfc3164 => syslog::rfc3164(&envelope, out),
         LogEncoding::Rfc5424 => syslog::rfc5424(&envelope, fitting(line.structured_data, target), out),
         LogEncoding::Local => syslog::local(&envelope, out),
@@ -68,7 +69,7 @@ mod tests {
     fn target(encoding: LogEncoding, length: u16) -> LogTarget {
         LogTarget {
             destination: LogDestination::Descriptor(1),
-            encoding,
+            encoding: Some(encoding),
             length,
             facility: Facility::Local3,
             level: Level::Notice,

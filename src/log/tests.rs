@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 fn target(destination: LogDestination) -> LogTarget {
     LogTarget {
         destination,
-        encoding: LogEncoding::Short,
+        encoding: Some(LogEncoding::Short),
         length: 1024,
         facility: Facility::Local0,
         level: Level::Info,

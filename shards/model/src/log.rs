@@ -26,8 +26,8 @@ pub struct LogSettings {
 pub struct LogTarget {
     /// Where lines go.
     pub destination: LogDestination,
-    /// Envelope of a line (`format`).
-    pub encoding: LogEncoding,
+    /// Envelope of a line (`format`); `None` is `local`, or `rfc3164` once `log-send-hostname` is set, as in HAProxy.
+    pub encoding: Option<LogEncoding>,
     /// Longest line in bytes (`len`), default 1024, 80 to 65535.
     pub length: u16,
     /// `facility`.
@@ -54,10 +54,9 @@ pub enum LogDestination {
 }
 
 /// Envelope of a line (`log ... format`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogEncoding {
-    /// RFC 3164, the default for UDP and unix targets.
-    #[default]
+    /// RFC 3164.
     Rfc3164,
     /// RFC 5424.
     Rfc5424,
@@ -71,7 +70,7 @@ pub enum LogEncoding {
     Timed,
     /// ISO date (`iso`).
     Iso,
-    /// The text alone (`raw`), the default for descriptors.
+    /// The text alone (`raw`).
     Raw,
 }
 

@@ -147,9 +147,8 @@ pub fn log_target(target: &LogTarget) -> Value {
     if target.length != 1024 {
         parts.push(("length".into(), u32::from(target.length).into()));
     }
-    let usual = if matches!(target.destination, LogDestination::Descriptor(_)) { LogEncoding::Raw } else { LogEncoding::Rfc3164 };
-    if target.encoding != usual {
-        parts.push(("format".into(), encoding(target.encoding).into()));
+    if let Some(chosen) = target.encoding {
+        parts.push(("format".into(), encoding(chosen).into()));
     }
     if let Some(sample) = &target.sample {
         let range = |&(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };

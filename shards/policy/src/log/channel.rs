@@ -112,7 +112,7 @@ pub(super) mod tests {
             .iter()
             .map(|&(level, length)| LogTarget {
                 destination: LogDestination::Descriptor(1),
-                encoding: LogEncoding::Raw,
+                encoding: Some(LogEncoding::Raw),
                 length,
                 facility: Facility::Daemon,
                 level,

@@ -78,14 +78,14 @@ fn proxy_log(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
 
 fn target(arguments: &mut Arguments<'_>) -> Option<LogTarget> {
     let address = arguments.required("an address and a facility")?;
-    let (destination, default_encoding) = destination(address, arguments)?;
-    let (mut length, mut encoding, mut sample) = (DEFAULT_LENGTH, default_encoding, None);
+    let destination = destination(address, arguments)?;
+    let (mut length, mut encoding, mut sample) = (DEFAULT_LENGTH, None, None);
     // In this order, each at most once, as HAProxy reads them.
     if let Some(word) = option(arguments, "len")? {
         length = arguments.number_of(word, 80, 65535)? as u16;
     }
     if let Some(word) = option(arguments, "format")? {
-        encoding = log_encoding(word, arguments)?;
+        encoding = Some(log_encoding(word, arguments)?);
     }
     if let Some(word) = option(arguments, "sample")? {
         sample = Some(log_sample(word, arguments)?);
@@ -117,17 +117,16 @@ fn option<'a>(arguments: &mut Arguments<'a>, name: &str) -> Option<Option<&'a Wo
     arguments.required(&format!("a value after '{name}'")).map(Some)
 }
 
-fn destination(word: &Word, arguments: &mut Arguments<'_>) -> Option<(LogDestination, LogEncoding)> {
-    let syslog = LogEncoding::Rfc3164;
+fn destination(word: &Word, arguments: &mut Arguments<'_>) -> Option<LogDestination> {
     match word.text.as_str() {
-        "stdout" => return Some((LogDestination::Descriptor(1), LogEncoding::Raw)),
-        "stderr" => return Some((LogDestination::Descriptor(2), LogEncoding::Raw)),
+        "stdout" => return Some(LogDestination::Descriptor(1)),
+        "stderr" => return Some(LogDestination::Descriptor(2)),
         _ => {}
     }
     match arguments.address(word)? {
-        Address::Unix(path) => Some((LogDestination::UnixDatagram(path), syslog)),
-        Address::Abstract(name) => Some((LogDestination::AbstractDatagram(name.into()), syslog)),
-        Address::Descriptor(number) => Some((LogDestination::Descriptor(number), LogEncoding::Raw)),
+        Address::Unix(path) => Some(LogDestination::UnixDatagram(path)),
+        Address::Abstract(name) => Some(LogDestination::AbstractDatagram(name.into())),
+        Address::Descriptor(number) => Some(LogDestination::Descriptor(number)),
         Address::Inet { .. } if word.text.starts_with("tcp") || word.text.starts_with("stream+") => {
             arguments.unsupported(word, "log target over TCP");
             None
@@ -146,7 +145,7 @@ fn destination(word: &Word, arguments: &mut Arguments<'_>) -> Option<(LogDestina
                 // The kernel takes the unspecified address for the host itself; say what is meant.
                 address = if address.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { std::net::Ipv4Addr::LOCALHOST.into() };
             }
-            Some((LogDestination::Udp(SocketAddr::new(address, port)), syslog))
+            Some(LogDestination::Udp(SocketAddr::new(address, port)))
         }
     }
 }
