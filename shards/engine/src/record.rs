@@ -8,7 +8,7 @@ use ringmain_model::log_format::LogFormat;
 use ringmain_policy::log::{Line, Moment, render_accept, verdict};
 use ringmain_policy::record::{Cause, Connections, Marks, Peer, Phase, Record, Termination, Timers};
 
-use crate::live::{BackendCounters, FrontendCounters, ServerCounters};
+use crate::live::{BackendCounters, Counter, FrontendCounters, ServerCounters};
 use crate::ring::{self, Sock};
 use crate::session::Session;
 use crate::socket;
@@ -154,15 +154,28 @@ fn count_end(session: &Session, termination: Termination) {
     let server = session.assigned.server.borrow();
     let server: Option<&ServerCounters> = server.as_ref().map(|server| &*server.counters[shard]);
     let timers = timers(session);
+    let of_server = |sum: fn(&ServerCounters) -> [&Counter; 2]| server.map(sum);
     for (milliseconds, of_backend, of_server) in [
-        (timers.queue_ms, &backend.queue_time_ms, server.map(|server| &server.queue_time_ms)),
-        (timers.connect_ms, &backend.connect_time_ms, server.map(|server| &server.connect_time_ms)),
-        (timers.total_ms, &backend.total_time_ms, server.map(|server| &server.total_time_ms)),
+        (
+            timers.queue_ms,
+            [&backend.queue_time_ms, &backend.queue_time_max_ms],
+            of_server(|server| [&server.queue_time_ms, &server.queue_time_max_ms]),
+        ),
+        (
+            timers.connect_ms,
+            [&backend.connect_time_ms, &backend.connect_time_max_ms],
+            of_server(|server| [&server.connect_time_ms, &server.connect_time_max_ms]),
+        ),
+        (
+            timers.total_ms,
+            [&backend.total_time_ms, &backend.total_time_max_ms],
+            of_server(|server| [&server.total_time_ms, &server.total_time_max_ms]),
+        ),
     ] {
         let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
-        of_backend.add(milliseconds);
-        if let Some(counter) = of_server {
-            counter.add(milliseconds);
+        for [sum, longest] in std::iter::once(of_backend).chain(of_server) {
+            sum.add(milliseconds);
+            longest.raise(milliseconds);
         }
     }
     if termination.phase == Phase::Connect && session.assigned.server.borrow().is_none() {
