@@ -197,12 +197,6 @@ pub fn all(scope: Scope) -> impl Iterator<Item = &'static Keyword> + Clone {
     keywords::families(scope).iter().flat_map(|family| family.iter())
 }
 
-/// Entries of all scopes with this name, for `--help-keyword`.
-pub fn with_name(name: &str) -> Vec<(Scope, &'static Keyword)> {
-    let scopes = [Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server];
-    scopes.into_iter().filter_map(|scope| Some((scope, *INDEX[scope as usize].get(name)?))).collect()
-}
-
 /// The entry for the first words of a statement, and how many words its name is.
 pub fn find(scope: Scope, words: &[Word]) -> Option<(&'static Keyword, usize)> {
     let index = &INDEX[scope as usize];

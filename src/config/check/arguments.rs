@@ -196,6 +196,7 @@ impl<'a> Arguments<'a> {
     pub fn options(&mut self, scope: Scope, place: Places, mut apply: impl FnMut(&'static Keyword, &mut Self)) {
         let line = (self.keyword, self.span);
         while let Some(word) = self.take() {
+            (self.keyword, self.span) = line;
             let Some((option, _)) = keyword::find(scope, std::slice::from_ref(word)) else {
                 self.unknown_option(word, scope, place);
                 continue;

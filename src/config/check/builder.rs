@@ -315,8 +315,6 @@ pub struct ServerBuilder {
     pub address: Option<Word>,
     /// The keyword `server`.
     pub span: Span,
-    /// Whether this is a `default-server`.
-    pub is_default: bool,
     /// `id`.
     pub id: Option<Placed<u32>>,
     /// `weight`.
@@ -373,7 +371,6 @@ impl ServerBuilder {
             name: None,
             address: None,
             span,
-            is_default: true,
             id: None,
             weight: 1,
             check: None,

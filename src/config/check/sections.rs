@@ -130,7 +130,7 @@ fn unknown(statement: &Statement, scope: Scope, place: Places, diagnostics: &mut
     let suggest = diagnostics.list().len() < SUGGESTIONS_LIMIT;
     let suggestion = if suggest { keyword::suggestion(scope, place, &statement.words) } else { None };
     let other = if scope == Scope::Global { Scope::Proxy } else { Scope::Global };
-    let misplaced = keyword::find(other, &statement.words);
+    let misplaced = keyword::find(other, &statement.words).filter(|_| keyword::second_words(scope, &first.text).is_none());
     let finding = match (keyword::second_words(scope, &first.text), statement.words.get(1)) {
         (Some(_), None) => diagnostics.error(first.span, format!("'{}' needs another word", first.text)),
         (Some(_), Some(second)) => diagnostics.error(second.span, format!("there is no '{} {}'", first.text, second.text)),

@@ -206,6 +206,8 @@ fn all_errors_are_reported_in_one_run() {
 
 #[test]
 fn slips_are_answered_with_what_was_meant() {
+    assert_eq!(findings("global\n stats sokcet /tmp/x\n")[0].1, "there is no 'stats sokcet'");
+    assert_eq!(errors("backend b\n server s 192.0.2.1:1 inter 5 wieght 5\n"), ["'wieght' is no option of 'server'"]);
     let loaded = load("frontend f\n bind :80 bakclog 5\n time-out client 3s\n timeout clinet 3s\n option tcp-log\n user x\n");
     let help: Vec<_> = loaded.diagnostics.list().iter().filter_map(|finding| finding.help.as_deref()).collect();
     let expected = [

@@ -17,8 +17,6 @@ use super::environment::Environment;
 use conditional::Blocks;
 use lexer::LineContext;
 
-pub use lexer::{LINE_SIZE_LIMIT, WORDS_LIMIT};
-
 /// Reads one text into sections. Mistakes are reported and the reading goes on with the next line.
 pub fn parse(source: SourceId, sources: &Sources, environment: &mut Environment, diagnostics: &mut Diagnostics) -> Vec<Section> {
     let Some(text) = sources.get(source) else { return Vec::new() };

@@ -74,7 +74,6 @@ fn server(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
             .help("letters, digits, '-', '_', '.' and ':' can");
     }
     let mut server = proxy.default_server.clone();
-    server.is_default = false;
     server.name = Some(name.clone());
     server.address = arguments.take().cloned();
     server.span = arguments.span();
