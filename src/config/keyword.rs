@@ -146,6 +146,8 @@ pub struct Keyword {
     pub negatable: bool,
     /// In a section that lacks the half it is about: an error instead of HAProxy's warning.
     pub strict: bool,
+    /// Its arguments are checked, and then nothing is done with them.
+    pub without_effect: bool,
     /// Arguments to skip after an option of a line that is not understood.
     pub arguments: u8,
 }
@@ -154,7 +156,7 @@ impl Keyword {
     /// An entry; `negatable` and the rest are added by the methods below.
     pub const fn new(name: &'static str, places: Places, syntax: &'static str, summary: &'static str, meaning: Meaning) -> Self {
         let arguments = if syntax.is_empty() { 0 } else { 1 };
-        Self { name, places, syntax, summary, meaning, negatable: false, strict: false, arguments }
+        Self { name, places, syntax, summary, meaning, negatable: false, strict: false, without_effect: false, arguments }
     }
 
     /// The same entry, and `no` may stand in front.
@@ -169,9 +171,16 @@ impl Keyword {
         self
     }
 
+    /// The same entry, whose arguments are checked and then not used.
+    pub const fn without_effect(mut self) -> Self {
+        self.without_effect = true;
+        self
+    }
+
     /// Its support.
     pub const fn status(&self) -> Status {
         match self.meaning {
+            _ if self.without_effect => Status::NoEffect,
             Meaning::NoEffect => Status::NoEffect,
             Meaning::Unsupported => Status::Unsupported,
             _ => Status::Supported,

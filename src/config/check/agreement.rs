@@ -1,7 +1,7 @@
 //! HAProxy 2.6.12 and this checker read the same small configurations and must agree on which are valid.
 //!
 //! The cases and HAProxy's verdicts are in `agreement.cases`. Where this checker is stricter on purpose, `STRICTER` says
-//! why; it is laxer only about the arguments of options that have no effect here.
+//! why; nothing is laxer.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -219,6 +219,9 @@ impl<'a> Arguments<'a> {
                 }
                 _ => apply(option, self),
             }
+            if option.without_effect {
+                self.diagnostics.no_effect(word.span, format!("'{}' has no effect here", option.name)).label(option.summary);
+            }
         }
         (self.keyword, self.span) = line;
     }

@@ -27,10 +27,10 @@ pub const KEYWORDS: &[Keyword] = &[
     entry("group", Places::BINDS, "<name>", "Group of a unix socket's file", group),
     entry("gid", Places::BINDS, "<number>", "Group of a unix socket's file, by id", gid),
     entry("level", Places::BINDS, "user|operator|admin", "What users of a runtime socket may do", level),
-    nothing("nice", "<number>", "Priority of this listener's tasks"),
-    nothing("process", "<set>", "Processes and threads of this listener; every shard listens"),
-    nothing("thread", "<set>", "Threads of this listener; every shard listens"),
-    nothing("shards", "<number>|by-thread", "Sockets of this listener; every shard has one"),
+    entry("nice", Places::BINDS, "<number>", "Priority of this listener's tasks", nice).without_effect(),
+    entry("process", Places::BINDS, "<set>", "Processes and threads of this listener; every shard listens", process).without_effect(),
+    entry("thread", Places::BINDS, "<set>", "Threads of this listener; every shard listens", thread).without_effect(),
+    entry("shards", Places::BINDS, "<number>|by-thread", "Sockets of this listener; every shard has one", shards).without_effect(),
     nothing("expose-fd", "listeners", "Give sockets to a new process; hand-over has a socket of its own"),
 ];
 
@@ -264,5 +264,32 @@ fn level(bind: &mut BindBuilder, arguments: &mut Arguments<'_>) {
     if !bind.stats {
         let span = arguments.span();
         arguments.diagnostics.no_effect(span, "'level' is for runtime sockets");
+    }
+}
+
+fn nice(_: &mut BindBuilder, arguments: &mut Arguments<'_>) {
+    arguments.number(-1024, 1024);
+}
+
+fn process(_: &mut BindBuilder, arguments: &mut Arguments<'_>) {
+    thread_set(arguments);
+}
+
+fn thread(_: &mut BindBuilder, arguments: &mut Arguments<'_>) {
+    thread_set(arguments);
+}
+
+fn thread_set(arguments: &mut Arguments<'_>) {
+    let Some(word) = arguments.required("a set of threads") else { return };
+    if !word.text.split('/').all(|part| super::global::number_set(part).is_some()) {
+        arguments.error(word, format!("'{}' is not a set of threads", word.text)).help("such as 'all', 'odd', '1-4' or '1/1-4'");
+    }
+}
+
+fn shards(_: &mut BindBuilder, arguments: &mut Arguments<'_>) {
+    if arguments.peek().is_some_and(|word| word.text == "by-thread") {
+        arguments.take();
+    } else {
+        arguments.number(1, i64::from(super::SHARDS_LIMIT));
     }
 }

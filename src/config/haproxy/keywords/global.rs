@@ -120,7 +120,7 @@ fn cpu_map(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
 }
 
 /// `all`, `odd`, `even`, `N`, `N-`, `N-M`: numbers from 1 to 64.
-fn number_set(text: &str) -> Option<Vec<u16>> {
+pub fn number_set(text: &str) -> Option<Vec<u16>> {
     let all = 1..=SHARDS_LIMIT;
     match text {
         "all" => Some(all.collect()),
