@@ -131,7 +131,8 @@ pub fn built(program: &str, variable: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return PathBuf::from(path);
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target")), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target")), PathBuf::from);
     let builds = ["release", "debug"].map(|profile| target.join(profile).join(program));
     let newest = builds.into_iter().filter(|path| path.is_file()).max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
     newest.unwrap_or_else(|| panic!("{program} is not built: run cargo build -p {program}, or set {variable}"))

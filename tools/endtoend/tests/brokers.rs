@@ -22,7 +22,8 @@ struct Broker {
 impl Broker {
     fn start(folder: &Path, port: u16) -> Self {
         let config = folder.join(format!("mosquitto-{port}.conf"));
-        std::fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")).expect("write a broker's file");
+        std::fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"))
+            .expect("write a broker's file");
         let program = find("mosquitto").expect("mosquitto is installed (make test installs it)");
         let log = folder.join(format!("mosquitto-{port}.log"));
         let process = Process::start(Command::new(program).arg("-c").arg(config), &log);

@@ -101,11 +101,9 @@ fn scenarios(peers: &Peers) -> Vec<Scenario> {
         ),
         scenario("half-closed-then-reset", server(&peers.greet_and_half_close), read_then_reset),
         scenario("killed", server(&peers.silent), |port, proxy, name| order(port, proxy, &format!("shutdown sessions server {name}/s"))),
-        scenario(
-            "marked-down",
-            format!("{} on-marked-down shutdown-sessions", server(&peers.silent)),
-            |port, proxy, name| order(port, proxy, &format!("disable server {name}/s")),
-        ),
+        scenario("marked-down", format!("{} on-marked-down shutdown-sessions", server(&peers.silent)), |port, proxy, name| {
+            order(port, proxy, &format!("disable server {name}/s"))
+        }),
         scenario("early-log", format!("option logasap\n{}", server(&peers.echo)), send_and_receive),
         scenario("null-not-logged", format!("option dontlognull\n{}", server(&peers.silent)), leave),
         scenario("normal-not-logged", format!("option dontlog-normal\n{}", server(&peers.echo)), send_and_receive),
@@ -240,7 +238,8 @@ impl Logged {
             }
         }
         let close = |(&ours, &theirs): (&i64, &i64)| (ours < 0) == (theirs < 0) && (ours - theirs).abs() <= 350;
-        if self.times_ms.len() != other.times_ms.len() || !self.times_ms.iter().zip(&other.times_ms).all(close) || self.early != other.early {
+        if self.times_ms.len() != other.times_ms.len() || !self.times_ms.iter().zip(&other.times_ms).all(close) || self.early != other.early
+        {
             let _ = write!(text, " times: {:?}, HAProxy {:?};", self.times_ms, other.times_ms);
         }
         text

@@ -37,7 +37,9 @@ fn redis_clients_work() {
     assert_eq!(cli(&["ping"]), "PONG");
     assert_eq!(cli(&["set", "road", "connected"]), "OK");
     assert_eq!(cli(&["get", "road"]), "connected");
-    let bench = Command::new("redis-benchmark").args(["-p", &listen.to_string(), "-q", "-n", "5000", "-c", "20", "-P", "8", "-t", "set,get"]).output();
+    let bench = Command::new("redis-benchmark")
+        .args(["-p", &listen.to_string(), "-q", "-n", "5000", "-c", "20", "-P", "8", "-t", "set,get"])
+        .output();
     let bench = bench.expect("run redis-benchmark");
     assert!(bench.status.success(), "{}", String::from_utf8_lossy(&bench.stderr));
 }
@@ -169,7 +171,10 @@ fn thousands_of_idle_connections_leave_nothing_behind() {
     let after_kb = proxy.process.status_kb("VmRSS");
     let per_connection = (held_kb.saturating_sub(memory_kb)) as f64 * 1024.0 / count as f64;
     println!("{count} idle connections: {per_connection:.0} bytes each; resident {memory_kb} kB before, {held_kb} held, {after_kb} after");
-    assert!(after_kb < memory_kb + (held_kb - memory_kb) / 2 + 2048, "memory came back: {memory_kb} before, {held_kb} held, {after_kb} after");
+    assert!(
+        after_kb < memory_kb + (held_kb - memory_kb) / 2 + 2048,
+        "memory came back: {memory_kb} before, {held_kb} held, {after_kb} after"
+    );
 }
 
 fn settled_descriptors(proxy: &Proxy) -> usize {
