@@ -175,8 +175,8 @@ fn a_reload_is_answered_when_it_has_ended() {
     let mut stream = connect(&process.path("admin.sock"));
     stream.write_all(b"reload;show version\n").expect("write");
     process.wait("the request", Process::reload_requested);
-    process.with(|running| running.finish_reload("nothing changed: line 3 is wrong"));
-    assert_eq!(read_all(&mut stream), format!("nothing changed: line 3 is wrong\n\n{VERSION}"));
+    process.with(|running| running.finish_reload("nothing changed:\n\n  line 3 is wrong\n\n"));
+    assert_eq!(read_all(&mut stream), format!("nothing changed:\n  line 3 is wrong\n\n{VERSION}"));
 }
 
 #[test]
@@ -188,6 +188,40 @@ fn who_leaves_while_waiting_for_a_reload_is_forgotten() {
     drop(stream);
     process.wait("the end of the connection", |running| running.clients() == 0);
     process.with(|running| running.finish_reload("done"));
+}
+
+/// A value of a row of `show stat`, by title.
+fn statistic(process: &Process, object: &str, title: &str) -> String {
+    let answer = process.ask("show stat");
+    let mut lines = answer.lines().map(|line| line.trim_start_matches("# ").split(',').collect::<Vec<_>>());
+    let titles = lines.next().expect("titles");
+    let place = titles.iter().position(|found| *found == title).expect("title");
+    let row = lines.find(|fields| fields.get(1) == Some(&object)).expect("row");
+    row[place].to_string()
+}
+
+#[test]
+fn counters_of_all_shards_are_summed_and_cleared() {
+    let process = start();
+    process.with(|running| {
+        let server = running.fleet.generation().servers[0].clone();
+        server.counters[0].sessions.add(3);
+        server.counters[1].sessions.add(4);
+        server.counters[0].total_time_ms.add(60);
+        server.counters[1].total_time_ms.add(10);
+        server.counters[0].total_time_max_ms.raise(50);
+        server.counters[1].total_time_max_ms.raise(7);
+        assert!(server.try_acquire(0) && server.try_acquire(0));
+        server.active.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    let all = |titles: &[&str]| titles.iter().map(|title| statistic(&process, "s1", title)).collect::<Vec<_>>();
+    let titles = ["scur", "smax", "stot", "ttime", "ttime_max"];
+    // Six of the seven sessions have ended.
+    assert_eq!(all(&titles), ["1", "2", "7", "11", "50"]);
+    process.ask("clear counters");
+    assert_eq!(all(&titles), ["1", "1", "7", "11", "0"]);
+    process.ask("clear counters all");
+    assert_eq!(all(&["scur", "stot"]), ["1", "0"]);
 }
 
 #[test]

@@ -134,7 +134,8 @@ impl RuntimeServer {
 
     /// Tells those who gave a `reload` command how it ended; the text may have several lines.
     pub fn reload_finished(&mut self, text: &str, context: &mut ControlContext<'_>) {
-        let text = if text.is_empty() || text.ends_with('\n') { text.to_string() } else { format!("{text}\n") };
+        // An empty line ends an answer, so there must be none inside.
+        let text: String = text.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("{line}\n")).collect();
         let waiting = self.clients.iter().filter(|(_, client)| client.awaits_reload());
         let waiting: Vec<RawFd> = waiting.map(|(&descriptor, _)| descriptor).collect();
         for descriptor in waiting {

@@ -1,5 +1,6 @@
 //! Rows from live counters and the control thread's view, with the values and the gaps that HAProxy has for a tcp proxy.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use ringmain_engine::live::{BackendCounters, Counter, FrontendCounters, ServerCounters, ServerLive};
@@ -344,15 +345,14 @@ impl Collector<'_> {
 /// Frontends and backends in file order as far as their numbers tell, the two halves of a `listen` together.
 fn proxies(fleet: &Fleet) -> Vec<(Option<FrontendId>, Option<BackendId>)> {
     let model = fleet.model();
-    let backend_numbered = |number| model.backends.iter().position(|backend| backend.proxy_id == number).map(BackendId::new);
-    let frontends = model.frontends.iter().enumerate();
-    let mut found: Vec<_> =
-        frontends.map(|(place, frontend)| (frontend.proxy_id, Some(FrontendId::new(place)), backend_numbered(frontend.proxy_id))).collect();
-    let alone = model.backends.iter().enumerate();
-    let alone = alone.filter(|(_, backend)| !model.frontends.iter().any(|frontend| frontend.proxy_id == backend.proxy_id));
-    found.extend(alone.map(|(place, backend)| (backend.proxy_id, None, Some(BackendId::new(place)))));
-    found.sort_by_key(|&(number, ..)| number);
-    found.into_iter().map(|(_, frontend, backend)| (frontend, backend)).collect()
+    let mut found: BTreeMap<u32, (Option<FrontendId>, Option<BackendId>)> = BTreeMap::new();
+    for (place, frontend) in model.frontends.iter().enumerate() {
+        found.entry(frontend.proxy_id).or_default().0 = Some(FrontendId::new(place));
+    }
+    for (place, backend) in model.backends.iter().enumerate() {
+        found.entry(backend.proxy_id).or_default().1 = Some(BackendId::new(place));
+    }
+    found.into_values().collect()
 }
 
 /// The columns that frontends and listeners share.
