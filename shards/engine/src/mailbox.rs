@@ -166,6 +166,11 @@ pub enum Report {
         /// Which shard.
         shard: usize,
     },
+    /// A shard has far fewer sessions than it had: what their memory was can go back to the system.
+    Shrunk {
+        /// Which shard.
+        shard: usize,
+    },
     /// A listener could not accept (message once per state change).
     AcceptTrouble {
         /// Which shard.

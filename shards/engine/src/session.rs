@@ -128,11 +128,11 @@ impl Session {
     /// Adopts the connection and enters it in the shard's table. `None` when the connection is already dead.
     fn open(shard: &'static Shard, arrival: Arrival) -> Option<(Rc<Self>, Sock)> {
         let Arrival { road, frontend, bind, connection, accepted_us } = arrival;
-        shard.change_load(1);
+        shard.session_begins();
         let needs_address = road.run(frontend).needs_client_address;
         let Ok(client_address) = needs_address.then(|| socket::peer_of(&connection)).transpose() else {
             // The client has reset the connection before anybody looked at it.
-            shard.change_load(-1);
+            shard.session_ended();
             listen::leave(shard, &road.generation, frontend, bind);
             return None;
         };
@@ -175,7 +175,7 @@ impl Session {
         }
         record::at_end(self, termination);
         self.shard.sessions.borrow_mut().try_remove(self.key.get() as usize);
-        self.shard.change_load(-1);
+        self.shard.session_ended();
         listen::leave(self.shard, &self.road.generation, self.frontend, self.bind);
     }
 

@@ -29,6 +29,8 @@ use crate::signal::Signal;
 const MAIL_PER_TURN: usize = 64;
 /// Sessions looked at in one turn when some are to be ended.
 const SESSIONS_PER_TURN: usize = 512;
+/// A shard that had at least this many sessions and lost three quarters of them offers memory back to the system.
+const PEAK_WORTH_SHRINKING: u32 = 1024;
 /// glommio registers this much memory with each of its rings; it needs none of it, as the data path uses the shard's own ring.
 const EXECUTOR_MEMORY: usize = 64 * 1024;
 
@@ -117,6 +119,8 @@ pub(crate) struct Shard {
     pub closed_listeners: RefCell<Vec<Rc<Listening>>>,
     pub sessions: RefCell<Slab<Rc<Session>>>,
     pub waiters: RefCell<Slab<Option<Waker>>>,
+    /// Most sessions at once since memory was last offered back.
+    peak_load: Cell<u32>,
     /// Raised when a gate may have opened that a held connection waits for.
     pub gate_opened: Signal,
 }
@@ -144,9 +148,22 @@ impl Shard {
         self.process.loads[self.index].load(Ordering::Relaxed)
     }
 
-    pub fn change_load(&self, difference: i32) {
-        let load = &self.process.loads[self.index];
-        load.store(load.load(Ordering::Relaxed).wrapping_add_signed(difference), Ordering::Relaxed);
+    /// Counts a session that begins.
+    pub fn session_begins(&self) {
+        let load = self.load().saturating_add(1);
+        self.process.loads[self.index].store(load, Ordering::Relaxed);
+        self.peak_load.set(self.peak_load.get().max(load));
+    }
+
+    /// Counts a session that has ended.
+    pub fn session_ended(&self) {
+        let load = self.load().saturating_sub(1);
+        self.process.loads[self.index].store(load, Ordering::Relaxed);
+        if self.peak_load.get() >= PEAK_WORTH_SHRINKING && load <= self.peak_load.get() / 4 {
+            self.peak_load.set(load);
+            // When the channel is full the control thread has better things to do.
+            let _ = self.control.send(Report::Shrunk { shard: self.index });
+        }
     }
 
     /// Ends the sessions for which `ending` gives a cause.
@@ -195,6 +212,7 @@ async fn main(setup: ShardSetup) {
         closed_listeners: RefCell::default(),
         sessions: RefCell::default(),
         waiters: RefCell::default(),
+        peak_load: Cell::new(0),
         gate_opened: Signal::default(),
     }));
     shard.ports[index].install_doorbell(ring::doorbell());
