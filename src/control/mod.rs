@@ -14,6 +14,7 @@ pub mod limits;
 mod listen;
 mod listeners;
 pub mod load;
+mod memory;
 mod notify;
 mod outbox;
 mod privileges;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ringmain_model::{Global, Level, LogDestination, LogEncoding, LogTarget, RingMode, StatsLevel, StatsSocket};
+use ringmain_model::{Global, Level, LogEncoding, LogTarget, RingMode, StatsLevel, StatsSocket};
 
 use super::writer::{Section, Value, duration};
 use super::{DERIVED, PLAIN, Part, address};
