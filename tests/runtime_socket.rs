@@ -143,6 +143,19 @@ fn a_slow_reader_holds_nobody_up_and_little_memory() {
 }
 
 #[test]
+fn answers_of_any_size_come_to_their_end() {
+    let servers: String = (0..300).map(|number| format!("  server many{number} 127.0.0.1:{}\n", number + 1)).collect();
+    let process = Process::start(&format!("{CONFIGURATION}{servers}"));
+    let one = process.ask("show servers conn");
+    for count in 1..=60 {
+        let mut stream = connect(&process.path("admin.sock"));
+        let line = vec!["show servers conn"; count].join(";");
+        stream.write_all(format!("{line}\n").as_bytes()).expect("write");
+        assert_eq!(read_all(&mut stream).len(), one.len() * count, "{count} answers");
+    }
+}
+
+#[test]
 fn a_silent_connection_is_closed_after_its_timeout() {
     let process = Process::start(&CONFIGURATION.replace("timeout 1h", "timeout 500ms"));
     let mut silent = connect(&process.path("admin.sock"));

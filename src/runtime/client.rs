@@ -93,10 +93,15 @@ impl Client {
         if self.sent == self.output.len() && reads && !self.input_ended {
             flags |= PollFlags::POLLIN;
         }
-        if self.sent < self.output.len() || self.stalled {
+        if self.sent < self.output.len() || self.has_more_to_do() {
             flags |= PollFlags::POLLOUT;
         }
         flags
+    }
+
+    /// Whether it wants another turn although nothing may come from outside: its turn ended before its work did.
+    fn has_more_to_do(&self) -> bool {
+        self.stalled || matches!(self.task, Task::Idle) && !self.input_drained
     }
 
     /// When it is closed for want of activity, monotonic ms.
