@@ -30,6 +30,10 @@ pub struct GlobalBuilder {
     pub cpu_map: Vec<(u16, Vec<u16>)>,
     /// `daemon`.
     pub daemon: bool,
+    /// `strict-limits`.
+    pub strict_limits: bool,
+    /// `no-memory-trimming`.
+    pub keeps_memory: bool,
     /// `pidfile`.
     pub pidfile: Option<PathBuf>,
     /// `log`.

@@ -87,6 +87,8 @@ pub fn global(global: &GlobalBuilder, limits: &Limits, environment: &Environment
         shards: limits.shards,
         shard_cpus: shard_cpus(global, limits.shards),
         daemon: global.daemon,
+        strict_limits: global.strict_limits,
+        keeps_memory: global.keeps_memory,
         pidfile: global.pidfile.clone(),
         log_targets: global.log_targets.clone(),
         log_tag: global.log_tag.clone(),

@@ -138,12 +138,12 @@ pub fn number_set(text: &str) -> Option<Vec<u16>> {
     }
 }
 
-/// `0`, `0-3`, `0-1,4-5`.
+/// `0`, `0-3`, `0-1,4-5`; `2-` reaches to the last CPU that HAProxy counts, and a comma may end the list.
 fn cpu_list(text: &str) -> Option<Vec<u16>> {
     let mut cpus = Vec::new();
-    for part in text.split(',') {
+    for part in text.strip_suffix(',').unwrap_or(text).split(',') {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
-        let (low, high): (u16, u16) = (low.parse().ok()?, high.parse().ok()?);
+        let (low, high): (u16, u16) = (low.parse().ok()?, if high.is_empty() { SHARDS_LIMIT - 1 } else { high.parse().ok()? });
         if high >= CPU_LIMIT || low >= CPU_LIMIT {
             return None;
         }
@@ -185,6 +185,7 @@ mod tests {
         assert_eq!(number_set("odd").map(|set| set.len()), Some(32));
         assert_eq!((number_set("0"), number_set("65"), number_set("x"), number_set("")), (None, None, None, None));
         assert_eq!(cpu_list("0-1,4"), Some(vec![0, 1, 4]));
-        assert_eq!((cpu_list("x"), cpu_list("0-"), cpu_list("65535")), (None, None, None));
+        assert_eq!((cpu_list("62-"), cpu_list("3,")), (Some(vec![62, 63]), Some(vec![3])));
+        assert_eq!((cpu_list("x"), cpu_list("-1"), cpu_list("65535"), cpu_list("")), (None, None, None, None));
     }
 }

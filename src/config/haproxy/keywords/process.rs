@@ -10,6 +10,14 @@ use crate::config::keyword::{Keyword, Meaning, Places};
 /// The entries.
 pub const KEYWORDS: &[Keyword] = &[
     entry("daemon", "", "Detach from the terminal and run in the background", daemon),
+    entry(
+        "strict-limits",
+        "",
+        "Do not start when the limit of open files is too low for maxconn, instead of lowering maxconn",
+        strict_limits,
+    )
+    .negatable(),
+    entry("no-memory-trimming", "", "Keep the memory of sessions that have ended for later ones", no_memory_trimming),
     entry("pidfile", "<file>", "Write the process id into this file", pidfile),
     entry("user", "<name>", "Run as this user once everything is open", user),
     entry("uid", "<number>", "Run as the user with this id once everything is open", uid),
@@ -35,6 +43,17 @@ const fn entry(
     apply: fn(&mut GlobalBuilder, &mut Arguments<'_>),
 ) -> Keyword {
     Keyword::new(name, Places::GLOBAL, syntax, summary, Meaning::Global(apply))
+}
+
+fn strict_limits(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
+    let strict = arguments.negation().is_none();
+    if arguments.finish() {
+        global.strict_limits = strict;
+    }
+}
+
+fn no_memory_trimming(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
+    global.keeps_memory |= arguments.finish();
 }
 
 fn daemon(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
