@@ -4,6 +4,7 @@ use crate::load::{Plan, Protocol, Workload};
 use crate::protocol::ServerName;
 use crate::server::{Failure, Mode};
 use crate::units::{parse_duration, parse_size};
+use crate::versus::FloorArguments;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -31,6 +32,9 @@ pub enum Command {
     Demo(DemoArguments),
     /// Measure Ringmain, HAProxy and nginx side by side.
     Versus(VersusArguments),
+    /// Forward without any feature: the floor that `versus` compares with.
+    #[command(hide = true)]
+    Floor(FloorArguments),
 }
 
 /// What kind of load.
@@ -154,19 +158,22 @@ pub struct VersusArguments {
     /// Runs of each proxy and workload (default 8, quick 3).
     #[arg(long)]
     pub rounds: Option<usize>,
-    /// Measured time of one run (default 2s, quick 1s).
+    /// Measured time of one run (default 2s, quick 600ms).
     #[arg(long, value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Only these workloads, such as pp:64,bulk:1 (default: all).
+    /// Only these workloads, such as pp:64,bulk:1,rate:64,pp2:64 (default: all).
     #[arg(long, value_delimiter = ',')]
     pub workloads: Vec<String>,
     /// Idle connections for the memory figure (default 5000, quick 2000; 0 leaves it out).
     #[arg(long)]
     pub idle: Option<usize>,
+    /// Print the results as a Markdown table instead of tables for the terminal.
+    #[arg(long)]
+    pub markdown: bool,
     /// Seed of the order of runs.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Core of the proxies.
+    /// Core of the proxies; those with two threads also use the next one that is free.
     #[arg(long, value_name = "CPU", default_value_t = 0)]
     pub proxy_cpu: usize,
     /// Core of generator and servers (default: the last).

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Load(LoadCommand::Tcp(load)) => run_load(load),
         Command::Demo(demo) => demo::run(demo).map(|problems| tell(&problems)),
         Command::Versus(versus) => versus::run(versus),
+        Command::Floor(floor) => versus::run_floor(floor),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

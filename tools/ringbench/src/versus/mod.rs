@@ -3,11 +3,13 @@
 //! All proxies run at the same time and are silent unless it is their turn, so runs can be interleaved: what disturbs the machine
 //! disturbs all of them alike. Generator and server live in this process, pinned away from the proxies.
 
+mod floor;
 mod plan;
 mod report;
 mod sample;
 mod subject;
 
+pub use floor::{FloorArguments, run as run_floor};
 pub use plan::{VersusWorkload, shuffled};
 
 use crate::cli::VersusArguments;
