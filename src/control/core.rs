@@ -177,6 +177,7 @@ impl Core {
                 Report::Drained { shard } => self.on_drained(shard),
                 Report::AcceptTrouble { shard, error } => self.on_accept_trouble(shard, error),
                 Report::Started { shard, ring } => self.on_started(shard, ring),
+                Report::Shrunk { .. } if self.fleet.model().global.keeps_memory => {}
                 Report::Shrunk { .. } => super::memory::give_back(),
             }
         }

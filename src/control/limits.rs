@@ -17,25 +17,46 @@ pub fn descriptors_needed(model: &Model) -> u64 {
     u64::from(global.maxconn) * 2 + own_descriptors(u64::from(global.shards), listeners, checks, runtime)
 }
 
-/// Raises the limit of open files to what is needed, or to `ulimit-n`. Returns the limit in force.
+/// What the limit of open files came to.
+pub struct Descriptors {
+    /// The limit in force.
+    pub limit: u64,
+    /// That `maxconn` had to be lowered to fit it.
+    pub warning: Option<String>,
+}
+
+/// Raises the limit of open files to what is needed, or to `ulimit-n`; where that is refused, lowers the model's `maxconn` to what the limit
+/// allows.
 ///
 /// # Errors
-/// When the limit cannot be raised far enough, with what to do, as HAProxy refuses to start (strict limits).
-pub fn raise_descriptors(model: &Model) -> Result<u64, String> {
-    let needed = model.global.ulimit_n.unwrap_or_else(|| descriptors_needed(model));
+/// With `strict-limits`, when the limit cannot be raised far enough; without, when it does not even allow one connection.
+pub fn fit_descriptors(model: &mut Model) -> Result<Descriptors, String> {
+    let needed = model.global.ulimit_n.unwrap_or(0).max(descriptors_needed(model));
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| format!("cannot read the limit of open files: {error}"))?;
-    if soft >= needed {
-        return Ok(soft);
+    if soft >= needed || setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed)).is_ok() {
+        return Ok(Descriptors { limit: soft.max(needed), warning: None });
     }
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed)).or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, needed, hard));
-    raised.map(|()| needed).map_err(|_| {
-        // What an unprivileged process can have is at least worth having for the message's sake of a smaller maxconn.
-        format!(
-            "Cannot raise FD limit to {needed}, limit is {hard}. Raise it (`ulimit -n`, LimitNOFILE=) or lower 'maxconn' \
-             (now {}, each connection needs two).",
-            model.global.maxconn
-        )
-    })
+    let advice = "Raise it (`ulimit -n`, LimitNOFILE=) or lower 'maxconn'";
+    if model.global.strict_limits {
+        return Err(format!("Cannot raise FD limit to {needed}, limit is {hard}. {advice}; each connection needs two."));
+    }
+    let limit = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    let wanted = model.global.maxconn;
+    let own = descriptors_needed(model) - u64::from(wanted) * 2;
+    let possible = u32::try_from(limit.saturating_sub(own) / 2).unwrap_or(u32::MAX);
+    if possible == 0 {
+        return Err(format!("The limit of open files, {limit}, is too low for any connection: {own} are needed beside. {advice}."));
+    }
+    if possible >= wanted {
+        return Ok(Descriptors { limit, warning: None });
+    }
+    model.global.maxconn = possible;
+    for frontend in &mut model.frontends {
+        frontend.maxconn = frontend.maxconn.min(possible);
+    }
+    let warning =
+        format!("Cannot raise FD limit to {needed}, limit is {limit}: serving {possible} connections instead of {wanted}. {advice}.");
+    Ok(Descriptors { limit, warning: Some(warning) })
 }
 
 /// Raises the limit of locked memory as far as it may be, up to what all shards register.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{self as sys, AddressFamily, SockFlag, SockType, UnixAddr, sockopt};
 use ringmain_model::{Bind, Endpoint, Ipv6Binding, Model};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::registry::Listener;
 
@@ -205,8 +205,7 @@ fn unix_socket(address: &UnixAddr) -> Result<OwnedFd, Failure> {
 }
 
 fn listen_unix(bind: &Bind, socket: &OwnedFd) -> Result<(), Failure> {
-    let listened = sys::Backlog::new(backlog(bind)).and_then(|length| sys::listen(socket, length));
-    listened.map_err(|error| failed("cannot listen to UNIX socket")(error.into()))
+    SockRef::from(socket).listen(backlog(bind)).map_err(failed("cannot listen to UNIX socket"))
 }
 
 fn secure(bind: &Bind, path: &Path) -> Result<(), Failure> {
@@ -259,4 +258,98 @@ fn duplicate(number: i32) -> io::Result<OwnedFd> {
     // closed meanwhile, the call fails with EBADF.
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
     borrowed.try_clone_to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+    use crate::control::fixture::model;
+    use crate::control::registry::Registry;
+
+    fn open_all(sections: &str, shards: usize) -> Result<KeyedSockets, Vec<String>> {
+        let proposal = Registry::new(shards, "ringmain".into()).propose(model(sections));
+        let wanted: Vec<&Listener> = proposal.listeners.iter().collect();
+        open(&proposal.generation.model, &wanted, &[], shards, Neighbours::Refuse)
+    }
+
+    fn accepts(socket: &OwnedFd) -> bool {
+        // The connection is closed at once.
+        SockRef::from(socket).accept().is_ok()
+    }
+
+    #[test]
+    fn a_unix_socket_takes_the_place_of_a_stale_one_with_its_mode() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("web.sock");
+        drop(UnixListener::bind(&path).expect("a socket that nobody serves any more"));
+        assert!(UnixStream::connect(&path).is_err());
+        let sections = format!("listen web\n  bind unix@{} mode 600\n  server one 127.0.0.1:9\n", path.display());
+        let sockets = open_all(&sections, 2).expect("opened");
+        assert_eq!(sockets[0].1.len(), 2);
+        let mut client = UnixStream::connect(&path).expect("served");
+        assert!(accepts(&sockets[0].1[0]) && !accepts(&sockets[0].1[1]), "both are one socket");
+        assert_eq!(client.read(&mut [0]).expect("the accepted one was closed"), 0);
+        assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1, "no temporary name is left");
+    }
+
+    #[test]
+    fn a_failure_leaves_everything_as_it_was() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("web.sock");
+        let old = UnixListener::bind(&path).expect("a socket");
+        let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let address = taken.local_addr().expect("an address");
+        let sections =
+            format!("listen web\n  bind unix@{}\n  bind unix@/nonexistent/directory/web.sock\n  server one 127.0.0.1:9\n", path.display());
+        let failures = open_all(&sections, 1).expect_err("no such directory");
+        assert_eq!(failures.len(), 1);
+        assert!(failures[0].ends_with("(No such file or directory) for [unix@/nonexistent/directory/web.sock]"), "{failures:?}");
+        assert!(UnixStream::connect(&path).is_ok(), "the old socket still stands under its name");
+        let sections = format!("listen web\n  bind {address}\n  server one 127.0.0.1:9\n");
+        let failures = open_all(&sections, 1).expect_err("taken");
+        assert_eq!(
+            failures,
+            [format!("Binding [test.cfg:7] for frontend web: cannot bind socket (Address already in use) for [{address}]")]
+        );
+        drop(old);
+    }
+
+    #[test]
+    fn every_shard_has_its_own_tcp_socket() {
+        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a port");
+        let sockets = open_all(&format!("listen web\n  bind {free}\n  server one 127.0.0.1:9\n"), 2).expect("opened");
+        for _ in 0..200 {
+            std::net::TcpStream::connect(free).expect("served");
+        }
+        assert!(sockets[0].1.iter().all(accepts), "the kernel spreads connections over both");
+    }
+
+    #[test]
+    fn abstract_names_are_padded_as_haproxy_pads_them() {
+        let name = format!("ringmain-test-{}", std::process::id());
+        let sockets = open_all(&format!("listen web\n  bind abns@{name}\n  server one 127.0.0.1:9\n"), 1).expect("opened");
+        let client = sys::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+        let address = abstract_address(&name).expect("short enough");
+        sys::connect(client.as_raw_fd(), &address).expect("served");
+        assert!(accepts(&sockets[0].1[0]));
+        assert!(abstract_address(&"x".repeat(108)).is_err());
+    }
+
+    #[test]
+    fn an_inherited_descriptor_must_listen() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let number = listener.as_raw_fd();
+        let sockets = open_all(&format!("listen web\n  bind fd@{number}\n  server one 127.0.0.1:9\n"), 2).expect("opened");
+        std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("served");
+        assert!(accepts(&sockets[0].1[1]));
+        assert!(!accepts(&sockets[0].1[0]), "it does not block");
+        let file = fs::File::open("/dev/null").expect("a file");
+        let failures = open_all(&format!("listen web\n  bind fd@{}\n  server one 127.0.0.1:9\n", file.as_raw_fd()), 1);
+        assert!(failures.expect_err("no socket")[0].contains("not a socket"));
+        assert!(open_all("listen web\n  bind fd@9999\n  server one 127.0.0.1:9\n", 1).is_err());
+    }
 }

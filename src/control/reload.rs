@@ -107,9 +107,11 @@ impl Core {
     /// Opens everything that the new configuration adds. Nothing has changed when it fails.
     fn prepare(&mut self, mut model: Model) -> Result<Ready, String> {
         let current = self.fleet.model().clone();
-        let warnings = needs_restart(&current, &model);
+        let mut warnings = needs_restart(&current, &model);
         keep_fixed_settings(&current, &mut model);
-        self.state.descriptor_limit = limits::raise_descriptors(&model)?.max(self.state.descriptor_limit);
+        let descriptors = limits::fit_descriptors(&mut model)?;
+        warnings.extend(descriptors.warning);
+        self.state.descriptor_limit = descriptors.limit.max(self.state.descriptor_limit);
         let proposal = self.registry.propose(Arc::new(model));
         let model = &proposal.generation.model;
         let runtime = self.runtime.prepare(&model.global).map_err(|error| error.to_string())?;

@@ -77,7 +77,7 @@ struct Shards {
 /// When the process cannot start: the lines to show, each on its own.
 pub fn run(options: &Options, loader: Loader, model: Model, program: Arc<str>, console: Console) -> Result<Run, Vec<String>> {
     let one = |line: String| vec![line];
-    let opened = open(options, model, program.clone())?;
+    let opened = open(options, model, program.clone(), &console)?;
     let model = opened.proposal.generation.model.clone();
     let waiting = match if model.global.daemon { daemon::detach().map_err(one)? } else { Side::Alone } {
         Side::Parent(code) => return Ok(Run::Exit(code)),
@@ -100,8 +100,11 @@ pub fn run(options: &Options, loader: Loader, model: Model, program: Arc<str>, c
     Ok(Run::Served(core.run()))
 }
 
-fn open(options: &Options, model: Model, program: Arc<str>) -> Result<Opened, Vec<String>> {
-    let descriptor_limit = limits::raise_descriptors(&model).map_err(|line| vec![format!("[ringmain.main()] {line}")])?;
+fn open(options: &Options, mut model: Model, program: Arc<str>, console: &Console) -> Result<Opened, Vec<String>> {
+    let descriptors = limits::fit_descriptors(&mut model).map_err(|line| vec![format!("[ringmain.main()] {line}")])?;
+    if let Some(warning) = descriptors.warning {
+        console.warning(&warning);
+    }
     limits::raise_locked_memory(model.global.shards);
     ring::probe().map_err(|error| vec![format!("[ringmain.main()] {error}")])?;
     let shards = usize::from(model.global.shards.max(1));
@@ -109,7 +112,7 @@ fn open(options: &Options, model: Model, program: Arc<str>) -> Result<Opened, Ve
     let proposal = registry.propose(Arc::new(model));
     let sockets = listen_patiently(options, &proposal, shards)?;
     let runtime = RuntimeServer::bind(&proposal.generation.model.global).map_err(|error| vec![error.to_string()])?;
-    Ok(Opened { registry, proposal, sockets, runtime, descriptor_limit })
+    Ok(Opened { registry, proposal, sockets, runtime, descriptor_limit: descriptors.limit })
 }
 
 /// Opens the listeners. Old processes that hold them are asked to pause until it works.

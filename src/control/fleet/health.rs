@@ -102,8 +102,16 @@ impl Fleet {
 
     /// Gives a server its weight now in force, 0 to 256.
     pub(super) fn change_weight(&mut self, id: ServerId, weight: u16) {
+        let backend = self.model().server(id).backend;
+        let was_up = self.backends[backend.index()].up();
         let effects = self.health.set_weight(id.index(), weight);
         self.carry_out(id, effects);
+        if was_up && !self.backends[backend.index()].up() {
+            let (model, proxy) = (self.model(), self.model().backend(backend));
+            let kind = if model.frontends.iter().any(|frontend| frontend.proxy_id == proxy.proxy_id) { "proxy" } else { "backend" };
+            let text = format!("{kind} {} has no server available!", proxy.name);
+            self.say_of_backend(backend, Level::Emerg, text);
+        }
     }
 
     /// Does what health asks for after an event of this server, and brings its readable state and its followers' up to date.

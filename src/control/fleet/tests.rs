@@ -101,6 +101,9 @@ fn weights_are_read_as_haproxy_reads_them() {
     assert_eq!(set("99999999999999999999"), Err("Empty weight string empty or preceded by garbage".into()));
     assert_eq!(set("0"), Ok(()));
     assert_eq!(world.usable(), [true, false, true]);
+    assert_eq!(world.lines(), Vec::<String>::new());
+    world.fleet.set_weight(ONE, "0%").and(world.fleet.set_weight(THREE, "0")).expect("valid");
+    assert_eq!(world.lines(), ["proxy web has no server available!"]);
     let mut world = World::new(&SERVERS.replace("listen web", "listen web\n  balance static-rr"));
     assert!(world.fleet.set_weight(TWO, "5").is_err() && world.fleet.set_weight(TWO, "0%").is_ok());
     assert!(world.fleet.set_weight(TWO, "100%").is_ok());
