@@ -95,8 +95,11 @@ fn what_needs_a_new_process_is_said() {
     let port = free_port();
     let file = format!("{HEAD}listen web\n  bind 127.0.0.1:{port}\n  server one {}\n", one.address);
     let process = Site::new(&file).start(&[]);
-    process.write(&file.replace("nbthread 2", "nbthread 3"));
+    let changed = file.replace("nbthread 2", "nbthread 3").replace(&format!(":{port}\n"), &format!(":{port} backlog 77\n"));
+    process.write(&changed);
     assert!(reload(&process).contains("succeeded"));
+    process.wait_line("changed, which takes effect after a restart.");
+    process.wait_line("backlog or permissions of [");
     process.wait_line("the number of shards ('nbthread') changed, which takes effect after a restart");
     assert!(process.ask("show info").expect("an answer").contains("Nbthread: 2\n"));
 }

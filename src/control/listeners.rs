@@ -28,6 +28,18 @@ impl Listeners {
         wanted.iter().filter(enabled).filter(|listener| !self.open.contains_key(&listener.key)).collect()
     }
 
+    /// What the new configuration says differently of listeners that stay open, one sentence each: their sockets are not touched.
+    pub fn changed(&self, old: &Model, new: &Model, wanted: &[Listener]) -> Vec<String> {
+        let bind_of = |model: &Model, listener: &Listener| model.frontend(listener.frontend).binds.get(listener.bind.index()).cloned();
+        let differs = |listener: &Listener| {
+            let before = self.all.iter().find(|other| other.key == listener.key && self.open.contains_key(&other.key))?;
+            let (before, now) = (bind_of(old, before)?, bind_of(new, listener)?);
+            let changed = before.backlog != now.backlog || before.permissions != now.permissions;
+            changed.then(|| format!("backlog or permissions of [{}] changed, which takes effect after a restart", now.location))
+        };
+        wanted.iter().filter_map(differs).collect()
+    }
+
     /// TCP addresses where this process listens.
     pub fn held(&self) -> Vec<SocketAddr> {
         let address = |endpoint: &Endpoint| if let Endpoint::Inet(address) = endpoint { Some(*address) } else { None };

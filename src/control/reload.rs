@@ -114,6 +114,7 @@ impl Core {
         self.state.descriptor_limit = descriptors.limit.max(self.state.descriptor_limit);
         let proposal = self.registry.propose(Arc::new(model));
         let model = &proposal.generation.model;
+        warnings.extend(self.listeners.changed(&current, model, &proposal.listeners));
         let runtime = self.runtime.prepare(&model.global).map_err(|error| error.to_string())?;
         let missing = self.listeners.missing(model, &proposal.listeners);
         let held = self.listeners.held();
