@@ -1,117 +1,275 @@
 //! `ringbench versus`: proxies side by side on one core, by processor time per unit of work.
 //!
 //! All proxies run at the same time and are silent unless it is their turn, so runs can be interleaved: what disturbs the machine
-//! disturbs all of them alike. Generator and server live in this process, pinned away from the proxies.
+//! disturbs all of them alike. Generator and server live in this process, pinned away from the proxies. A proxy that fails is left out
+//! from then on, with the reason in the report; the others' figures stay.
 
 mod floor;
+mod html;
+mod line;
+mod markdown;
 mod plan;
+mod recipe;
 mod report;
 mod sample;
 mod subject;
+mod table;
+mod trace;
 
 pub use floor::{FloorArguments, run as run_floor};
 pub use plan::{VersusWorkload, shuffled};
 
 use crate::cli::VersusArguments;
-use crate::cpu;
 use crate::protocol::ServerName;
 use crate::server::{Server, ServerOptions};
-use crate::{output, say};
+use crate::{cpu, output};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use sample::{IdleSample, Sample};
+use report::{Failure, Pace, Report, Results, Setting};
+use sample::Course;
 use std::net::SocketAddr;
 use std::time::Duration;
-use subject::Subject;
+use subject::{BASELINE, Cores, Subject};
 
 /// Time of the unmeasured first run of each proxy and workload.
 const WARM_UP: Duration = Duration::from_millis(300);
-/// Time in which connections must be held for the memory figure.
-const IDLE_HOLD: Duration = Duration::from_millis(1500);
+/// Runs of the baseline that find its peak.
+const PEAK_RUNS: usize = 3;
 
-/// Everything measured in one call.
-pub(crate) struct Results {
-    pub(crate) samples: Vec<Sample>,
-    pub(crate) idle: Vec<IdleSample>,
+/// How long and how often.
+struct Effort {
+    rounds: usize,
+    duration: Duration,
+    idle_connections: usize,
+    /// Time in which idle connections are held.
+    idle_hold: Duration,
+    trace: Duration,
 }
 
-/// Runs the comparison, prints its tables and writes `versus.json`; false when a run had errors.
+impl Effort {
+    fn of(arguments: &VersusArguments) -> anyhow::Result<Self> {
+        let quick = arguments.quick;
+        let pick = |quick_ms, full_ms| Duration::from_millis(if quick { quick_ms } else { full_ms });
+        let effort = Self {
+            rounds: arguments.rounds.unwrap_or(if quick { 3 } else { 8 }),
+            duration: arguments.duration.unwrap_or(pick(600, 2000)),
+            idle_connections: arguments.idle.unwrap_or(if quick { 2000 } else { 5000 }),
+            idle_hold: pick(1200, 10_500),
+            trace: pick(500, 1500),
+        };
+        if effort.rounds == 0 || effort.duration.is_zero() {
+            bail!("there must be at least one round of more than no time");
+        }
+        Ok(effort)
+    }
+}
+
+/// Runs the comparison, prints it and writes `versus.json` and `versus.html`; false when something failed or was not measured.
 ///
 /// # Errors
 /// When no proxy can be started, cores do not exist, or results cannot be written.
 pub fn run(arguments: &VersusArguments) -> anyhow::Result<bool> {
-    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 8 });
-    let duration = arguments.duration.unwrap_or(Duration::from_secs(if arguments.quick { 1 } else { 2 }));
+    let effort = Effort::of(arguments)?;
     let workloads = plan::workloads(&arguments.workloads)?;
-    if rounds == 0 || duration.is_zero() {
-        bail!("there must be at least one round of more than no time");
-    }
-    let load_cpu = arguments.load_cpu.unwrap_or_else(|| cpu::available_cores().saturating_sub(1));
-    if load_cpu == arguments.proxy_cpu {
-        say!("note: proxies and generator share core {load_cpu}; only CPU per unit means something");
-    }
+    let available = cpu::available_cores();
+    let cores = Cores::of(arguments.proxy_cpu, arguments.load_cpu.unwrap_or_else(|| available.saturating_sub(1)), available);
     std::fs::create_dir_all(&arguments.output).with_context(|| format!("cannot create {}", arguments.output.display()))?;
     let mut options = ServerOptions::named(ServerName::new("target")?);
-    options.cpu = Some(load_cpu);
+    options.cpu = Some(cores.load);
     let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), options)?;
-    let subjects = subject::start_all(arguments, server.address())?;
-    say!(
-        "cores: proxies {}, generator and server {load_cpu}; seed {}; {rounds} rounds of {duration:?}",
-        arguments.proxy_cpu,
-        arguments.seed
-    );
+    let mut results = Results::default();
+    let subjects = start_all(arguments, &workloads, server.address(), cores, &mut results)?;
+    describe(&subjects, cores, &effort, arguments.seed, &workloads);
 
-    let idle_connections = arguments.idle.unwrap_or(if arguments.quick { 2000 } else { 5000 });
-    let bar = progress_bar(subjects.len(), workloads.len(), rounds);
-    let mut results = Results { samples: Vec::new(), idle: Vec::new() };
-    // Memory first, while every process is fresh: later, pools that have grown already would hide what a connection costs.
-    if idle_connections > 0 {
-        for subject in &subjects {
-            bar.set_message(format!("{idle_connections} idle connections, {}", subject.title));
-            results.idle.push(sample::idle(subject, idle_connections, IDLE_HOLD, load_cpu)?);
-        }
+    let mut comparison = Comparison { subjects: &subjects, workloads: &workloads, cores, effort: &effort, results, lost: Vec::new() };
+    comparison.measure(arguments);
+    let setting = Setting { seed: arguments.seed, rounds: effort.rounds, run_s: effort.duration.as_secs_f64() };
+    let report = Report::new(&subjects, &workloads, comparison.results, setting);
+    let text = if arguments.markdown { markdown::page(&report) } else { table::tables(&report) };
+    output::write(format_args!("{text}"));
+    for (name, text) in [("versus.json", serde_json::to_string_pretty(&report)? + "\n"), ("versus.html", html::page(&report))] {
+        let path = arguments.output.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        eprintln!("written to {}", path.display());
     }
-    let course = Course { rounds, duration, load_cpu, seed: arguments.seed };
-    results.samples = measure(&subjects, &workloads, &course, &bar)?;
-    bar.finish_and_clear();
-    output::write(format_args!("{}", report::tables(&subjects, &workloads, &results)));
-    let path = arguments.output.join("versus.json");
-    let text = serde_json::to_string_pretty(&report::json(&subjects, &workloads, &results, arguments.seed))?;
-    std::fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    say!("written to {}", path.display());
-    Ok(results.samples.iter().all(|sample| sample.errors == 0) && results.idle.iter().all(|sample| sample.errors == 0))
+    Ok(report.is_clean())
 }
 
-/// How long, how often, where and in which order.
-struct Course {
-    rounds: usize,
-    duration: Duration,
-    load_cpu: usize,
-    seed: u64,
-}
-
-fn measure(subjects: &[Subject], workloads: &[VersusWorkload], course: &Course, bar: &ProgressBar) -> anyhow::Result<Vec<Sample>> {
-    let mut samples = Vec::new();
-    for round in 0..=course.rounds {
-        // Round 0 warms caches and pools and is thrown away.
-        let duration = if round == 0 { WARM_UP } else { course.duration };
-        for index in shuffled(subjects.len() * workloads.len(), course.seed.wrapping_add(round as u64)) {
-            let (Some(subject), Some(workload)) = (subjects.get(index % subjects.len()), workloads.get(index / subjects.len())) else {
-                continue;
-            };
-            bar.set_message(format!("{workload} {}", subject.title));
-            let sample = sample::run(subject, *workload, round, duration, course.load_cpu)?;
-            if round > 0 {
-                samples.push(sample);
+/// Starts every proxy that a workload needs; those that do not start become failures.
+fn start_all(
+    arguments: &VersusArguments,
+    workloads: &[VersusWorkload],
+    server: SocketAddr,
+    cores: Cores,
+    results: &mut Results,
+) -> anyhow::Result<Vec<Subject>> {
+    let mut subjects = Vec::new();
+    let myself = std::env::current_exe().context("cannot find this program")?;
+    for recipe in recipe::recipes(&arguments.ringmain, &myself) {
+        // Idle memory and system calls need those with one thread in any case.
+        if recipe.threads > 1 && !workloads.iter().any(|workload| workload.threads() == recipe.threads) {
+            continue;
+        }
+        match subject::start(&recipe, arguments, server, cores) {
+            Ok(subject) => {
+                eprintln!("{}: {}", subject.title, subject.version);
+                subjects.push(subject);
             }
-            bar.inc(1);
+            Err(error) => {
+                eprintln!("{}: left out: {error:#}", recipe.title);
+                results.failures.push(Failure { what: recipe.title.to_owned(), reason: format!("{error:#}") });
+            }
         }
     }
-    Ok(samples)
+    if subjects.is_empty() {
+        bail!("there is no proxy to measure; tools/setup/install.sh versus installs HAProxy and nginx");
+    }
+    Ok(subjects)
 }
 
-fn progress_bar(subjects: usize, workloads: usize, rounds: usize) -> ProgressBar {
-    let bar = ProgressBar::new((subjects * workloads * (rounds + 1)) as u64);
+fn describe(subjects: &[Subject], cores: Cores, effort: &Effort, seed: u64, workloads: &[VersusWorkload]) {
+    let Effort { rounds, duration, .. } = effort;
+    eprintln!(
+        "{} proxies on core {}, generator and server on core {}; seed {seed}; {rounds} rounds of {duration:?}",
+        subjects.len(),
+        cores.first,
+        cores.load
+    );
+    if cores.load == cores.first {
+        eprintln!("note: proxies and generator share core {}; only CPU per unit means something", cores.load);
+    } else if cores.second == cores.load && workloads.iter().any(|workload| workload.threads() == 2) {
+        eprintln!("note: there is no third core: the second thread of proxies with two shares one with the generator");
+    }
+}
+
+/// A comparison under way.
+struct Comparison<'a> {
+    subjects: &'a [Subject],
+    workloads: &'a [VersusWorkload],
+    cores: Cores,
+    effort: &'a Effort,
+    results: Results,
+    /// Keys of proxies that failed and are not asked again.
+    lost: Vec<&'static str>,
+}
+
+impl<'a> Comparison<'a> {
+    fn measure(&mut self, arguments: &VersusArguments) {
+        let turns = self.turns();
+        let bar = progress_bar(turns.len() * (self.effort.rounds + 1));
+        // Memory first, while every process is fresh: later, pools that have grown already would hide what a connection costs.
+        self.idle(&bar);
+        self.find_paces();
+        for round in 0..=self.effort.rounds {
+            for index in shuffled(turns.len(), arguments.seed.wrapping_add(round as u64)) {
+                if let Some(&(subject, workload)) = turns.get(index) {
+                    self.one_run(subject, workload, round, &bar);
+                }
+            }
+        }
+        bar.set_message("system calls");
+        self.trace(&arguments.output.join("strace.txt"), &bar);
+        bar.finish_and_clear();
+    }
+
+    /// Who runs what.
+    fn turns(&self) -> Vec<(&'a Subject, VersusWorkload)> {
+        let subjects = self.subjects;
+        let of = |workload: &VersusWorkload| {
+            let workload = *workload;
+            subjects.iter().filter(move |subject| subject.runs(workload)).map(move |subject| (subject, workload))
+        };
+        self.workloads.iter().flat_map(of).collect()
+    }
+
+    fn one_run(&mut self, subject: &Subject, workload: VersusWorkload, round: usize, bar: &ProgressBar) {
+        bar.inc(1);
+        let pace = self.results.paces.iter().find(|pace| pace.workload == workload.to_string()).map(|pace| pace.rate_per_s);
+        let unpaced = workload.calibration().is_some() && pace.is_none();
+        if self.lost.contains(&subject.key) || unpaced {
+            return;
+        }
+        bar.set_message(format!("{workload} {}", subject.title));
+        // Round 0 warms caches and pools and is thrown away.
+        let duration = if round == 0 { WARM_UP } else { self.effort.duration };
+        match sample::run(subject, workload, round, Course { duration, load_cpu: self.cores.load, rate: pace }) {
+            Ok(sample) if round > 0 => self.results.samples.push(sample),
+            Ok(_) => {}
+            Err(error) => self.lose(subject, &error),
+        }
+    }
+
+    fn idle(&mut self, bar: &ProgressBar) {
+        let connections = self.effort.idle_connections;
+        if connections == 0 {
+            return;
+        }
+        for subject in self.subjects.iter().filter(|subject| subject.is_distinct()) {
+            bar.set_message(format!("{connections} idle connections, {}", subject.title));
+            match sample::idle(subject, connections, self.effort.idle_hold, self.cores.load) {
+                Ok(sample) => self.results.idle.push(sample),
+                Err(error) => self.lose(subject, &error),
+            }
+        }
+    }
+
+    /// Finds HAProxy's own peak for each paced workload.
+    fn find_paces(&mut self) {
+        let Some(baseline) = self.subjects.iter().find(|subject| subject.key == BASELINE) else {
+            if self.workloads.iter().any(|workload| workload.calibration().is_some()) {
+                self.fail("fixed rate", "there is no HAProxy whose peak would fix it");
+            }
+            return;
+        };
+        for (workload, closed) in self.workloads.iter().filter_map(|workload| Some((*workload, workload.calibration()?))) {
+            let course = Course { duration: self.effort.duration, load_cpu: self.cores.load, rate: None };
+            let rates: Result<Vec<f64>, _> =
+                (0..PEAK_RUNS).map(|_| sample::run(baseline, closed, 0, course).map(|sample| sample.rate_per_s)).collect();
+            match rates.map(|rates| line::spread(rates.into_iter())) {
+                Ok(Some(peak)) => self.results.paces.push(Pace {
+                    workload: workload.to_string(),
+                    peak_per_s: peak.median,
+                    rate_per_s: peak.median * plan::PACE,
+                }),
+                Ok(None) => {}
+                Err(error) => self.lose(baseline, &error),
+            }
+        }
+    }
+
+    fn trace(&mut self, file: &std::path::Path, bar: &ProgressBar) {
+        if let Err(error) = trace::check() {
+            return self.fail("system calls", &format!("{error:#}"));
+        }
+        for subject in self.subjects.iter().filter(|subject| subject.is_distinct()) {
+            for workload in trace::TRACED.into_iter().filter(|workload| subject.runs(*workload)) {
+                bar.set_message(format!("system calls, {workload} {}", subject.title));
+                if self.lost.contains(&subject.key) {
+                    continue;
+                }
+                match trace::run(subject, workload, self.effort.trace, self.cores.load, file) {
+                    Ok(sample) => self.results.traces.push(sample),
+                    Err(error) => {
+                        self.fail(&format!("system calls, {}", subject.title), &format!("{error:#}"));
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn lose(&mut self, subject: &Subject, error: &anyhow::Error) {
+        self.lost.push(subject.key);
+        self.fail(subject.title, &format!("{error:#}"));
+    }
+
+    fn fail(&mut self, what: &str, reason: &str) {
+        self.results.failures.push(Failure { what: what.to_owned(), reason: reason.to_owned() });
+    }
+}
+
+fn progress_bar(runs: usize) -> ProgressBar {
+    let bar = ProgressBar::new(runs as u64);
     let style = ProgressStyle::with_template("[{bar:30}] {pos}/{len} {elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("=> "));
     bar

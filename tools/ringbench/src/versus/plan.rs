@@ -1,5 +1,6 @@
 //! What is run and in which order. Pure.
 
+use super::subject::{BASELINE, BASELINE_TWO, FLOOR};
 use crate::load::{Plan, Workload};
 use anyhow::bail;
 use std::fmt;
@@ -8,16 +9,26 @@ use std::time::Duration;
 
 /// Bytes of each message.
 const MESSAGE_BYTES: usize = 128;
+/// Share of HAProxy's own peak at which latency is compared.
+pub(super) const PACE: f64 = 0.7;
+/// Most connections of a workload: two descriptors each in the proxy must fit into common limits.
+const CONNECTIONS_MAX: usize = 4000;
 
 /// One workload with its number of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersusWorkload {
-    /// `pp:N`: exchanges of 128-byte messages.
+    /// `pp:N`: exchanges of 128-byte messages, as fast as answers come.
     Messages(usize),
     /// `cps:N`: connect, exchange, close.
     Connections(usize),
     /// `bulk:N`: download.
     Bulk(usize),
+    /// `rate:N`: exchanges in an open loop, at the same fixed rate for all: 70 % of HAProxy's own peak.
+    Paced(usize),
+    /// `pp2:N`: exchanges through proxies with two threads.
+    MessagesTwo(usize),
+    /// `cps2:N`: connections through proxies with two threads.
+    ConnectionsTwo(usize),
 }
 
 impl fmt::Display for VersusWorkload {
@@ -26,6 +37,9 @@ impl fmt::Display for VersusWorkload {
             Self::Messages(count) => write!(formatter, "pp:{count}"),
             Self::Connections(count) => write!(formatter, "cps:{count}"),
             Self::Bulk(count) => write!(formatter, "bulk:{count}"),
+            Self::Paced(count) => write!(formatter, "rate:{count}"),
+            Self::MessagesTwo(count) => write!(formatter, "pp2:{count}"),
+            Self::ConnectionsTwo(count) => write!(formatter, "cps2:{count}"),
         }
     }
 }
@@ -34,9 +48,23 @@ impl VersusWorkload {
     /// What happens, in words.
     pub(super) fn describe(self) -> String {
         match self {
-            Self::Messages(count) => format!("{count} connection(s), {MESSAGE_BYTES}-byte messages; CPU us per exchange"),
-            Self::Connections(count) => format!("{count} at a time: connect, exchange, close; CPU us per connection"),
-            Self::Bulk(count) => format!("{count} connection(s), download; CPU seconds per gigabyte"),
+            Self::Messages(1) => format!("1 connection, {MESSAGE_BYTES}-byte messages"),
+            Self::Messages(count) => format!("{count} connections, {MESSAGE_BYTES}-byte messages"),
+            Self::Connections(count) => format!("{count} at a time: connect, exchange, close"),
+            Self::Bulk(1) => "1 connection, download".to_owned(),
+            Self::Bulk(count) => format!("{count} connections, download"),
+            Self::Paced(count) => format!("{count} connections, messages at {:.0} % of HAProxy's peak rate (open loop)", 100.0 * PACE),
+            Self::MessagesTwo(count) => format!("two threads: {count} connections, {MESSAGE_BYTES}-byte messages"),
+            Self::ConnectionsTwo(count) => format!("two threads: {count} at a time: connect, exchange, close"),
+        }
+    }
+
+    /// What its figure is measured in.
+    pub(super) fn unit(self) -> &'static str {
+        match self {
+            Self::Bulk(_) => "CPU s per GB",
+            Self::Connections(_) | Self::ConnectionsTwo(_) => "CPU us per connection",
+            Self::Messages(_) | Self::Paced(_) | Self::MessagesTwo(_) => "CPU us per exchange",
         }
     }
 
@@ -44,17 +72,38 @@ impl VersusWorkload {
         matches!(self, Self::Bulk(_))
     }
 
-    /// The load of one run.
-    pub(super) fn load(self, target: SocketAddr, duration: Duration, cpu: usize) -> Plan {
+    /// Threads of the proxies that take part.
+    pub(super) fn threads(self) -> usize {
+        if matches!(self, Self::MessagesTwo(_) | Self::ConnectionsTwo(_)) { 2 } else { 1 }
+    }
+
+    /// Key of the proxy that ratios compare with.
+    pub(super) fn baseline(self) -> &'static str {
+        if self.threads() == 2 { BASELINE_TWO } else { BASELINE }
+    }
+
+    /// Key of the bare floor; it has one thread.
+    pub(super) fn floor(self) -> Option<&'static str> {
+        (self.threads() == 1).then_some(FLOOR)
+    }
+
+    /// The closed loop whose peak fixes the rate of this workload.
+    pub(super) fn calibration(self) -> Option<Self> {
+        if let Self::Paced(count) = self { Some(Self::Messages(count)) } else { None }
+    }
+
+    /// The load of one run; `rate` is for paced workloads only.
+    pub(super) fn load(self, target: SocketAddr, duration: Duration, cpu: usize, rate: Option<f64>) -> Plan {
         let (workload, connections) = match self {
-            Self::Messages(count) => (Workload::Pingpong, count),
-            Self::Connections(count) => (Workload::Connect, count),
+            Self::Messages(count) | Self::MessagesTwo(count) | Self::Paced(count) => (Workload::Pingpong, count),
+            Self::Connections(count) | Self::ConnectionsTwo(count) => (Workload::Connect, count),
             Self::Bulk(count) => (Workload::BulkDown, count),
         };
         Plan {
             workload,
             connections,
             duration,
+            rate: rate.filter(|_| matches!(self, Self::Paced(_))),
             cpus: vec![cpu],
             request_bytes: MESSAGE_BYTES,
             response_bytes: MESSAGE_BYTES,
@@ -66,22 +115,29 @@ impl VersusWorkload {
 /// The named workloads, or all of the standard ones.
 ///
 /// # Errors
-/// When a name is not one of `pp:N`, `cps:N`, `bulk:N`.
+/// When a name is not one of `pp:N`, `cps:N`, `bulk:N`, `rate:N`, `pp2:N`, `cps2:N`.
 pub(super) fn workloads(names: &[String]) -> anyhow::Result<Vec<VersusWorkload>> {
-    use VersusWorkload::{Bulk, Connections, Messages};
+    use VersusWorkload::{Bulk, Connections, ConnectionsTwo, Messages, MessagesTwo, Paced};
     if names.is_empty() {
-        return Ok(vec![Messages(64), Messages(1), Connections(32), Bulk(1), Bulk(16)]);
+        return Ok(vec![Messages(64), Messages(1), Connections(32), Bulk(1), Bulk(16), Paced(64), MessagesTwo(64), ConnectionsTwo(32)]);
     }
     names.iter().map(|name| parse(name)).collect()
 }
 
 fn parse(name: &str) -> anyhow::Result<VersusWorkload> {
     let (kind, count) = name.split_once(':').unwrap_or((name, ""));
-    match (kind, count.parse::<usize>()) {
-        ("pp", Ok(count @ 1..=4000)) => Ok(VersusWorkload::Messages(count)),
-        ("cps", Ok(count @ 1..=4000)) => Ok(VersusWorkload::Connections(count)),
-        ("bulk", Ok(count @ 1..=4000)) => Ok(VersusWorkload::Bulk(count)),
-        _ => bail!("unknown workload '{name}': expected pp:N, cps:N or bulk:N with N from 1 to 4000"),
+    let make: fn(usize) -> VersusWorkload = match kind {
+        "pp" => VersusWorkload::Messages,
+        "cps" => VersusWorkload::Connections,
+        "bulk" => VersusWorkload::Bulk,
+        "rate" => VersusWorkload::Paced,
+        "pp2" => VersusWorkload::MessagesTwo,
+        "cps2" => VersusWorkload::ConnectionsTwo,
+        _ => bail!("unknown workload '{name}': expected pp:N, cps:N, bulk:N, rate:N, pp2:N or cps2:N"),
+    };
+    match count.parse::<usize>() {
+        Ok(count @ 1..=CONNECTIONS_MAX) => Ok(make(count)),
+        _ => bail!("workload '{name}' needs a number of connections from 1 to {CONNECTIONS_MAX}, such as {kind}:64"),
     }
 }
 
@@ -122,8 +178,17 @@ mod tests {
         for workload in workloads(&[]).expect("standard ones") {
             assert_eq!(parse(&workload.to_string()).expect("own name"), workload);
         }
-        for bad in ["", "pp", "pp:0", "bulk:x", "http:1"] {
+        for bad in ["", "pp", "pp:0", "bulk:x", "http:1", "rate:4001"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_paced_workloads_have_a_rate() {
+        let target = SocketAddr::from(([127, 0, 0, 1], 1));
+        let load = |workload: VersusWorkload| workload.load(target, Duration::from_secs(1), 0, Some(500.0));
+        assert_eq!(load(VersusWorkload::Paced(4)).rate, Some(500.0));
+        assert_eq!(load(VersusWorkload::Messages(4)).rate, None);
+        assert_eq!(VersusWorkload::Paced(4).calibration(), Some(VersusWorkload::Messages(4)));
     }
 }

@@ -1,224 +1,268 @@
-//! The comparison as tables and as JSON. Pure.
+//! Everything that a comparison found, ready to be shown: `table` for terminals, `markdown` for documents, `html` for browsers, JSON by
+//! its own definition.
 
-use super::Results;
+use super::line::{Line, lines};
 use super::plan::VersusWorkload;
-use super::sample::Sample;
-use super::subject::{BASELINE, Subject};
-use crate::{cpu, units};
-use serde_json::{Value, json};
-use std::fmt::Write;
+use super::sample::{IdleSample, Sample};
+use super::subject::Subject;
+use super::trace::TraceSample;
+use crate::cpu;
+use ringmain_wire::calendar::Calendar;
+use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Median and range of some numbers.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+/// A share of waiting above which a run counts as disturbed.
+const STARVED: f64 = 0.1;
+
+/// What was measured in one call.
+#[derive(Default)]
+pub(super) struct Results {
+    pub(super) samples: Vec<Sample>,
+    pub(super) idle: Vec<IdleSample>,
+    pub(super) traces: Vec<TraceSample>,
+    pub(super) failures: Vec<Failure>,
+    /// Fixed rates of paced workloads, by their names.
+    pub(super) paces: Vec<Pace>,
 }
 
-fn spread(values: impl Iterator<Item = f64>) -> Option<Spread> {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    let (min, max) = (*sorted.first()?, *sorted.last()?);
-    let middle = sorted.len() / 2;
-    let upper = *sorted.get(middle)?;
-    let median = if sorted.len() % 2 == 1 { upper } else { (upper + sorted.get(middle.checked_sub(1)?)?) / 2.0 };
-    Some(Spread { median, min, max })
+/// Something that could not be measured. The rest is valid.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Failure {
+    /// Title of the proxy, or the part of the comparison.
+    pub(super) what: String,
+    pub(super) reason: String,
 }
 
-/// One proxy under one workload, over all rounds.
-#[derive(Clone, Debug, serde::Serialize)]
-struct Line {
-    proxy: &'static str,
-    cpu_per_unit: Spread,
-    /// Median over the baseline's median.
-    ratio: Option<f64>,
-    /// Range of the ratios within each round.
-    ratio_range: Option<(f64, f64)>,
-    rate_per_s: f64,
-    p50_us: Option<f64>,
-    p99_us: Option<f64>,
-    p999_us: Option<f64>,
-    errors: u64,
+/// The fixed rate of a paced workload.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Pace {
+    pub(super) workload: String,
+    /// HAProxy's own peak in operations per second.
+    pub(super) peak_per_s: f64,
+    /// What all proxies get.
+    pub(super) rate_per_s: f64,
 }
 
-fn lines(workload: VersusWorkload, proxies: &[&'static str], samples: &[Sample]) -> Vec<Line> {
-    let name = workload.to_string();
-    let of = |proxy: &'static str| samples.iter().filter(|sample| sample.proxy == proxy && sample.workload == name).collect::<Vec<_>>();
-    let baseline = of(BASELINE);
-    let baseline_median = spread(baseline.iter().map(|sample| sample.cpu_per_unit)).map(|cpu| cpu.median);
-    let line = |proxy: &'static str| {
-        let samples = of(proxy);
-        let cpu_per_unit = spread(samples.iter().map(|sample| sample.cpu_per_unit))?;
-        let paired = samples.iter().filter_map(|sample| {
-            let partner = baseline.iter().find(|other| other.round == sample.round)?;
-            Some(sample.cpu_per_unit / partner.cpu_per_unit)
-        });
-        let median = |pick: fn(&Sample) -> Option<f64>| spread(samples.iter().filter_map(|sample| pick(sample))).map(|all| all.median);
-        Some(Line {
-            proxy,
-            cpu_per_unit,
-            ratio: baseline_median.map(|base| cpu_per_unit.median / base),
-            ratio_range: spread(paired).map(|ratios| (ratios.min, ratios.max)),
-            rate_per_s: median(|sample| Some(sample.rate_per_s)).unwrap_or(0.0),
-            p50_us: median(|sample| sample.p50_us),
-            p99_us: median(|sample| sample.p99_us),
-            p999_us: median(|sample| sample.p999_us),
-            errors: samples.iter().map(|sample| sample.errors).sum(),
-        })
-    };
-    proxies.iter().filter_map(|proxy| line(proxy)).collect()
+/// The whole report.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) tool: &'static str,
+    pub(super) date: String,
+    pub(super) machine: Machine,
+    pub(super) seed: u64,
+    pub(super) rounds: usize,
+    pub(super) run_s: f64,
+    pub(super) proxies: Vec<Named>,
+    pub(super) workloads: Vec<Table>,
+    pub(super) paces: Vec<Pace>,
+    pub(super) idle: Vec<IdleSample>,
+    pub(super) system_calls: Vec<TraceSample>,
+    pub(super) noise: Noise,
+    pub(super) failures: Vec<Failure>,
+    pub(super) samples: Vec<Sample>,
 }
 
-/// All tables, ready to print.
-pub(super) fn tables(subjects: &[Subject], workloads: &[VersusWorkload], results: &Results) -> String {
-    let proxies: Vec<&'static str> = subjects.iter().map(|subject| subject.key).collect();
-    let title = |key: &str| subjects.iter().find(|subject| subject.key == key).map_or("", |subject| subject.title);
-    let mut text = String::new();
-    for &workload in workloads {
-        let _ = writeln!(text, "\n{workload}  {}", workload.describe());
-        text.push_str(
-            "  proxy                 CPU/unit   (min - max)        ratio  (min - max)     rate/s       p50       p99     p99.9\n",
-        );
-        for line in lines(workload, &proxies, &results.samples) {
-            text.push_str(&row(title(line.proxy), &line, workload.is_bulk()));
+/// Where it was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Machine {
+    pub(super) processor: String,
+    pub(super) cores: usize,
+    pub(super) kernel: String,
+}
+
+/// A proxy.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Named {
+    pub(super) key: &'static str,
+    pub(super) title: &'static str,
+    pub(super) version: String,
+}
+
+/// One workload.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Table {
+    pub(super) workload: String,
+    pub(super) description: String,
+    pub(super) unit: &'static str,
+    /// Throughput in bytes, no latency.
+    pub(super) bulk: bool,
+    pub(super) baseline: &'static str,
+    pub(super) lines: Vec<Line>,
+}
+
+/// How much else went on.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Noise {
+    pub(super) runs: usize,
+    /// Runs in which something else took more than a tenth of the proxy's core.
+    pub(super) starved_runs: usize,
+    /// Runs in which the generator's core was full.
+    pub(super) saturated_runs: usize,
+}
+
+/// How the comparison was run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    pub(super) seed: u64,
+    pub(super) rounds: usize,
+    pub(super) run_s: f64,
+}
+
+impl Report {
+    pub(super) fn new(subjects: &[Subject], workloads: &[VersusWorkload], results: Results, setting: Setting) -> Self {
+        let proxies: Vec<Named> =
+            subjects.iter().map(|subject| Named { key: subject.key, title: subject.title, version: subject.version.clone() }).collect();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let machine = Machine { processor: cpu::model_name(), cores: cpu::available_cores(), kernel: kernel.trim().to_owned() };
+        Self::of(proxies, workloads, results, setting, machine, now)
+    }
+
+    /// The pure part.
+    pub(super) fn of(
+        proxies: Vec<Named>,
+        workloads: &[VersusWorkload],
+        results: Results,
+        setting: Setting,
+        machine: Machine,
+        unix_s: u64,
+    ) -> Self {
+        let Results { samples, idle, traces, failures, paces } = results;
+        let names: Vec<(&str, &str)> = proxies.iter().map(|proxy| (proxy.key, proxy.title)).collect();
+        let table = |workload: &VersusWorkload| Table {
+            workload: workload.to_string(),
+            description: workload.describe(),
+            unit: workload.unit(),
+            bulk: workload.is_bulk(),
+            baseline: workload.baseline(),
+            lines: lines(*workload, &names, &samples),
+        };
+        let noise = Noise {
+            runs: samples.len(),
+            starved_runs: samples.iter().filter(|sample| sample.starved > STARVED).count(),
+            saturated_runs: samples.iter().filter(|sample| sample.generator_saturated).count(),
+        };
+        Self {
+            tool: concat!("ringbench ", env!("CARGO_PKG_VERSION")),
+            date: date(unix_s),
+            machine,
+            seed: setting.seed,
+            rounds: setting.rounds,
+            run_s: setting.run_s,
+            workloads: workloads.iter().map(table).filter(|table| !table.lines.is_empty()).collect(),
+            proxies,
+            paces,
+            idle,
+            system_calls: traces,
+            noise,
+            failures,
+            samples,
         }
     }
-    if !results.idle.is_empty() {
-        let _ = writeln!(text, "\nidle  resident memory per idle connection");
-        for sample in &results.idle {
-            let _ = writeln!(
-                text,
-                "  {:<21} {:>7.0} B  ({} connections, from {} to {}){}",
-                title(sample.proxy),
-                sample.bytes_per_connection,
-                sample.connections,
-                units::bytes(sample.before_bytes as f64),
-                units::bytes(sample.held_bytes as f64),
-                failures(sample.errors)
-            );
+
+    /// Title of a proxy.
+    pub(super) fn title(&self, key: &str) -> &'static str {
+        self.proxies.iter().find(|proxy| proxy.key == key).map_or("", |proxy| proxy.title)
+    }
+
+    /// What limits the figures, in sentences.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let Noise { runs, starved_runs, saturated_runs } = self.noise;
+        if saturated_runs > 0 {
+            notes.push(format!(
+                "in {saturated_runs} of {runs} runs the generator's core was full: rate and latency are limits of the generator, CPU per unit is not"
+            ));
         }
+        if starved_runs > 0 {
+            notes.push(format!(
+                "in {starved_runs} of {runs} runs something else took more than a tenth of the proxy's core: rate and latency are disturbed, CPU per unit less so"
+            ));
+        }
+        for pace in &self.paces {
+            notes.push(format!(
+                "{}: {:.0} exchanges/s, which is {:.0} % of HAProxy's own peak of {:.0}/s",
+                pace.workload,
+                pace.rate_per_s,
+                100.0 * super::plan::PACE,
+                pace.peak_per_s
+            ));
+        }
+        notes
     }
-    text.push_str(&warnings(&results.samples));
-    text
-}
 
-fn row(title: &str, line: &Line, bulk: bool) -> String {
-    let cpu = &line.cpu_per_unit;
-    let three = units::significant;
-    let range = format!("({} - {})", three(cpu.min), three(cpu.max));
-    let ratio = line.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-    let ratios = line.ratio_range.map_or_else(String::new, |(min, max)| format!("({min:.2} - {max:.2})"));
-    let rate = if bulk { format!("{:.2} GB", line.rate_per_s) } else { units::count(line.rate_per_s) };
-    let latency = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |us| units::latency((us * 1000.0) as u64));
-    format!(
-        "  {title:<21} {:>8}   {range:<17} {ratio:>6}  {ratios:<14} {rate:>8} {:>9} {:>9} {:>9}{}\n",
-        three(cpu.median),
-        latency(line.p50_us),
-        latency(line.p99_us),
-        latency(line.p999_us),
-        failures(line.errors)
-    )
-}
-
-fn failures(errors: u64) -> String {
-    if errors == 0 { String::new() } else { format!("  {errors} ERRORS") }
-}
-
-/// What limits the figures, said once for the whole comparison.
-fn warnings(samples: &[Sample]) -> String {
-    let mut text = String::new();
-    let total = samples.len();
-    let saturated = samples.iter().filter(|sample| sample.generator_saturated).count();
-    if saturated > 0 {
-        let _ = writeln!(
-            text,
-            "\nnote: in {saturated} of {total} runs the generator's core was full: rate and latency are lower bounds of what the proxy can do"
-        );
+    /// Whether everything was measured and no operation failed.
+    pub(super) fn is_clean(&self) -> bool {
+        self.failures.is_empty() && self.samples.iter().all(|sample| sample.errors == 0) && self.idle.iter().all(|idle| idle.errors == 0)
     }
-    let starved = samples.iter().filter(|sample| sample.starved > 0.1).count();
-    if starved > 0 {
-        let _ = writeln!(
-            text,
-            "note: in {starved} of {total} runs something else took more than a tenth of the proxy's core: rate and latency are disturbed, CPU per unit less so"
-        );
+
+    /// Traced proxies, each with its calls per operation by workload.
+    pub(super) fn traced(&self) -> Vec<(&'static str, Vec<(&str, f64)>)> {
+        let of = |key: &'static str| {
+            let mine = self.system_calls.iter().filter(|trace| trace.proxy == key);
+            (key, mine.map(|trace| (trace.workload.as_str(), trace.calls_per_operation)).collect::<Vec<_>>())
+        };
+        self.proxies.iter().map(|proxy| of(proxy.key)).filter(|(_, calls)| !calls.is_empty()).collect()
     }
-    text
 }
 
-/// Everything, for programs.
-pub(super) fn json(subjects: &[Subject], workloads: &[VersusWorkload], results: &Results, seed: u64) -> Value {
-    let proxies: Vec<&'static str> = subjects.iter().map(|subject| subject.key).collect();
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let named = subjects.iter().map(|subject| json!({ "key": subject.key, "title": subject.title, "version": subject.version }));
-    let tables = workloads.iter().map(|workload| {
-        let bulk = workload.is_bulk();
-        json!({
-            "workload": workload.to_string(),
-            "description": workload.describe(),
-            "cpu_unit": if bulk { "s/GB" } else { "us" },
-            "lines": lines(*workload, &proxies, &results.samples),
-        })
-    });
-    json!({
-        "tool": concat!("ringbench ", env!("CARGO_PKG_VERSION")),
-        "unix_time": now,
-        "machine": { "processor": cpu::model_name(), "cores": cpu::available_cores(), "kernel": kernel.trim() },
-        "seed": seed,
-        "baseline": BASELINE,
-        "proxies": named.collect::<Vec<_>>(),
-        "workloads": tables.collect::<Vec<_>>(),
-        "idle": results.idle,
-        "samples": results.samples,
-    })
+fn date(unix_s: u64) -> String {
+    let now = Calendar::from_seconds(i64::try_from(unix_s).unwrap_or(i64::MAX));
+    format!("{:04}-{:02}-{:02} {:02}:{:02} UTC", now.year, now.month, now.day, now.hour, now.minute)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::versus::line::tests::sample;
 
-    fn sample(proxy: &'static str, round: usize, cpu_per_unit: f64) -> Sample {
-        Sample {
-            proxy,
+    /// A small complete report.
+    pub(in crate::versus) fn report() -> Report {
+        let named = |key, title| Named { key, title, version: format!("{title} 1.0 <test>") };
+        let proxies = vec![named("floor", "bare floor"), named("ringmain", "Ringmain"), named("haproxy", "HAProxy")];
+        let samples = vec![
+            sample("floor", 1, 8.0),
+            sample("floor", 2, 9.0),
+            sample("ringmain", 1, 9.0),
+            sample("ringmain", 2, 10.0),
+            sample("haproxy", 1, 12.0),
+            sample("haproxy", 2, 13.0),
+        ];
+        let idle = vec![IdleSample {
+            proxy: "ringmain",
+            connections: 5000,
+            before_bytes: 1_000_000,
+            half_bytes: 4_000_000,
+            held_bytes: 6_000_000,
+            gross_bytes_per_connection: 1000.0,
+            net_bytes_per_connection: 800.0,
+            silent_cpu_ms: 0.0,
+            silent_s: 10.0,
+            errors: 0,
+        }];
+        let traces = vec![TraceSample {
+            proxy: "ringmain",
             workload: "pp:1".to_owned(),
-            round,
-            cpu_s: 1.0,
-            units: 1.0,
-            cpu_per_unit,
-            rate_per_s: 1000.0 * round as f64,
-            p50_us: Some(50.0),
-            p99_us: Some(90.0),
-            p999_us: Some(100.0),
-            errors: 1,
-            starved: 0.0,
-            generator_saturated: false,
-        }
+            calls_per_operation: 2.0,
+            operations: 1000,
+            most_frequent: vec![("io_uring_enter".to_owned(), 2.0)],
+        }];
+        let failures = vec![Failure { what: "nginx stream".to_owned(), reason: "not here (nginx)".to_owned() }];
+        let paces = vec![Pace { workload: "rate:64".to_owned(), peak_per_s: 10_000.0, rate_per_s: 7_000.0 }];
+        let results = Results { samples, idle, traces, failures, paces };
+        let machine = Machine { processor: "Test & Co".to_owned(), cores: 2, kernel: "6.1".to_owned() };
+        Report::of(proxies, &[VersusWorkload::Messages(1)], results, Setting { seed: 1, rounds: 2, run_s: 1.0 }, machine, 86_400)
     }
 
     #[test]
-    fn medians_and_ranges() {
-        assert_eq!(spread([3.0, 1.0, 2.0].into_iter()), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
-        assert_eq!(spread([4.0, 1.0, 2.0, 3.0].into_iter()).map(|all| all.median), Some(2.5));
-        assert_eq!(spread(std::iter::empty()), None);
-    }
-
-    #[test]
-    fn ratios_pair_the_rounds() {
-        let samples = [sample("haproxy", 1, 10.0), sample("haproxy", 2, 20.0), sample("nginx", 1, 9.0), sample("nginx", 2, 12.0)];
-        let lines = lines(VersusWorkload::Messages(1), &["nginx", "haproxy", "absent"], &samples);
-        assert_eq!(lines.len(), 2);
-        let nginx = lines.first().expect("measured");
-        assert_eq!(nginx.ratio, Some(0.7));
-        assert_eq!(nginx.ratio_range, Some((0.6, 0.9)));
-        assert_eq!((nginx.rate_per_s, nginx.errors), (1500.0, 2));
-        assert!(row("nginx", nginx, false).contains("0.70") && row("nginx", nginx, false).contains("2 ERRORS"));
-    }
-
-    #[test]
-    fn without_a_baseline_there_is_no_ratio() {
-        let lines = lines(VersusWorkload::Messages(1), &["nginx"], &[sample("nginx", 1, 9.0)]);
-        assert_eq!(lines.first().map(|line| (line.ratio, line.ratio_range)), Some((None, None)));
+    fn a_report_says_what_failed_and_what_limits_it() {
+        let report = report();
+        assert_eq!(report.date, "1970-01-02 00:00 UTC");
+        assert!(!report.is_clean());
+        assert_eq!(report.traced(), [("ringmain", vec![("pp:1", 2.0)])]);
+        assert!(report.notes().iter().any(|note| note.contains("7000 exchanges/s")), "{:?}", report.notes());
+        let json = serde_json::to_value(&report).expect("plain data");
+        assert_eq!(json["workloads"][0]["lines"][1]["proxy"], "ringmain");
+        assert_eq!(json["failures"][0]["reason"], "not here (nginx)");
     }
 }

@@ -1,9 +1,10 @@
-//! The proxies that are compared: how each is configured and started.
+//! A running proxy of the comparison: what it used, and how one is started from its recipe.
 
+use super::plan::VersusWorkload;
+use super::recipe::{Kind, Recipe};
 use crate::cli::VersusArguments;
 use crate::cpu::{self, CpuTime};
 use crate::proxy::{Proxy, free_address};
-use crate::say;
 use anyhow::{Context, bail};
 use std::fs;
 use std::net::SocketAddr;
@@ -13,6 +14,13 @@ use std::time::Duration;
 
 /// Patience with a proxy's start.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The baseline of all ratios.
+pub(super) const BASELINE: &str = "haproxy";
+/// The baseline of proxies with two threads.
+pub(super) const BASELINE_TWO: &str = "haproxy-2";
+/// The forwarder without features.
+pub(super) const FLOOR: &str = "floor";
 
 /// A running proxy of the comparison.
 pub(super) struct Subject {
@@ -24,14 +32,31 @@ pub(super) struct Subject {
     pub(super) version: String,
     /// Where it listens.
     pub(super) address: SocketAddr,
+    threads: usize,
+    bulk_only: bool,
     proxy: Proxy,
 }
 
 impl Subject {
+    /// Whether it takes part in a workload. Variants that differ only in bulk stay out of the others.
+    pub(super) fn runs(&self, workload: VersusWorkload) -> bool {
+        self.threads == workload.threads() && (workload.is_bulk() || !self.bulk_only)
+    }
+
+    /// Whether its idle memory and its system calls are worth a row of their own.
+    pub(super) fn is_distinct(&self) -> bool {
+        self.threads == 1 && !self.bulk_only && self.key != "haproxy-splice-auto"
+    }
+
+    /// The proxy and its children.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        cpu::process_tree(self.proxy.pid())
+    }
+
     /// Processor time of the proxy and its children until now.
     pub(super) fn cpu_time(&self) -> anyhow::Result<CpuTime> {
         let mut total = CpuTime::default();
-        for pid in cpu::process_tree(self.proxy.pid()) {
+        for pid in self.processes() {
             let time = cpu::process_time(pid).with_context(|| self.gone())?;
             total.running += time.running;
             total.waiting += time.waiting;
@@ -41,8 +66,7 @@ impl Subject {
 
     /// Resident memory of the proxy and its children, in bytes.
     pub(super) fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let tree = cpu::process_tree(self.proxy.pid());
-        tree.into_iter().map(|pid| cpu::resident_bytes(pid).with_context(|| self.gone())).sum()
+        self.processes().into_iter().map(|pid| cpu::resident_bytes(pid).with_context(|| self.gone())).sum()
     }
 
     fn gone(&self) -> String {
@@ -50,95 +74,91 @@ impl Subject {
     }
 }
 
-/// How one proxy is started.
-struct Recipe {
-    key: &'static str,
-    title: &'static str,
-    program: PathBuf,
-    version_flag: &'static str,
-    template: &'static str,
-    variables: &'static [(&'static str, &'static str)],
+/// Where proxies run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cores {
+    /// All proxies.
+    pub(super) first: usize,
+    /// The second thread of those that have two.
+    pub(super) second: usize,
+    /// Generator and server.
+    pub(super) load: usize,
 }
 
-/// The baseline of all ratios.
-pub(super) const BASELINE: &str = "haproxy";
+impl Cores {
+    /// The second core is one that nobody else uses, or that of the generator.
+    pub(super) fn of(first: usize, load: usize, available: usize) -> Self {
+        let second = (0..available).find(|core| *core != first && *core != load).unwrap_or(load);
+        Self { first, second, load }
+    }
+}
 
-/// Starts every proxy that is installed and waits until each answers; says which ones are missing.
+/// Starts a proxy and waits until it answers.
 ///
 /// # Errors
-/// When an installed proxy does not come up, or none is there.
-pub(super) fn start_all(arguments: &VersusArguments, server: SocketAddr) -> anyhow::Result<Vec<Subject>> {
-    let mut subjects = Vec::new();
-    for recipe in recipes(&arguments.ringmain) {
-        let Some(program) = find(&recipe.program) else {
-            say!("{}: not here ({}), left out", recipe.title, recipe.program.display());
-            continue;
-        };
-        let subject = start(&recipe, &program, arguments, server)?;
-        say!("{}: {}", subject.title, subject.version);
-        subjects.push(subject);
-    }
-    if subjects.is_empty() {
-        bail!("there is no proxy to measure; tools/setup/install.sh versus installs HAProxy and nginx");
-    }
-    Ok(subjects)
-}
-
-fn recipes(ringmain: &Path) -> Vec<Recipe> {
-    let haproxy = |key, title, variables| Recipe {
-        key,
-        title,
-        program: PathBuf::from("haproxy"),
-        version_flag: "-v",
-        template: "haproxy.cfg",
-        variables,
-    };
-    vec![
-        Recipe { program: ringmain.to_owned(), ..haproxy("ringmain", "Ringmain", &[]) },
-        haproxy(BASELINE, "HAProxy", &[]),
-        haproxy("haproxy-splice-auto", "HAProxy splice-auto", &[("VERSUS_SPLICE_AUTO", "1")]),
-        haproxy("haproxy-splice", "HAProxy splice", &[("VERSUS_SPLICE", "1")]),
-        haproxy("haproxy-splice-1m", "HAProxy splice 1 MiB", &[("VERSUS_SPLICE", "1"), ("VERSUS_PIPESIZE", "1048576")]),
-        Recipe {
-            key: "nginx",
-            title: "nginx stream",
-            program: PathBuf::from("nginx"),
-            version_flag: "-v",
-            template: "nginx.conf",
-            variables: &[],
-        },
-    ]
-}
-
-fn start(recipe: &Recipe, program: &Path, arguments: &VersusArguments, server: SocketAddr) -> anyhow::Result<Subject> {
+/// When it is not installed or does not come up.
+pub(super) fn start(recipe: &Recipe, arguments: &VersusArguments, server: SocketAddr, cores: Cores) -> anyhow::Result<Subject> {
+    let Some(program) = find(&recipe.program) else { bail!("not here ({})", recipe.program.display()) };
     let address = free_address()?;
-    let template = arguments.templates.join(recipe.template);
-    let mut command = Command::new(program);
-    if recipe.template == "nginx.conf" {
-        let directory = fs::canonicalize(&arguments.output)?;
-        let text = fs::read_to_string(&template).with_context(|| format!("cannot read {}", template.display()))?;
-        let filled = text
-            .replace("@LISTEN@", &address.to_string())
-            .replace("@SERVER@", &server.to_string())
-            .replace("@DIRECTORY@", &directory.to_string_lossy());
-        let path = directory.join(recipe.template);
-        fs::write(&path, filled).with_context(|| format!("cannot write {}", path.display()))?;
-        command.arg("-e").arg("stderr").arg("-p").arg(&directory).arg("-c").arg(&path);
-    } else {
-        command.arg("-f").arg(&template).arg("-db");
-        command.env("VERSUS_LISTEN", address.to_string()).env("VERSUS_SERVER", server.to_string());
-        for variable in ["VERSUS_SPLICE_AUTO", "VERSUS_SPLICE", "VERSUS_PIPESIZE"] {
-            command.env_remove(variable);
+    let mut command = Command::new(&program);
+    match recipe.kind {
+        Kind::Floor => {
+            command.arg("floor").arg("--listen").arg(address.to_string()).arg("--target").arg(server.to_string());
         }
-        command.envs(recipe.variables.iter().copied());
+        Kind::Haproxy => {
+            command.arg("-f").arg(arguments.templates.join("haproxy.cfg")).arg("-db");
+            command.env("VERSUS_LISTEN", address.to_string()).env("VERSUS_SERVER", server.to_string());
+            command.env("VERSUS_THREADS", recipe.threads.to_string());
+            for variable in ["VERSUS_SPLICE_AUTO", "VERSUS_SPLICE", "VERSUS_PIPESIZE"] {
+                command.env_remove(variable);
+            }
+            command.envs(recipe.variables.iter().copied());
+        }
+        Kind::Nginx => {
+            let (directory, path) = fill_nginx(recipe, arguments, address, server)?;
+            command.arg("-e").arg("stderr").arg("-p").arg(directory).arg("-c").arg(path);
+        }
     }
-    let mut proxy = Proxy::start(recipe.title, command, Some(arguments.proxy_cpu))?;
+    let mut proxy = if recipe.threads == 1 {
+        Proxy::start(recipe.title, command, Some(cores.first))?
+    } else {
+        Proxy::start(recipe.title, on_both(&command, cores), None)?
+    };
     proxy.wait_until_answering(address, PATIENCE)?;
-    Ok(Subject { key: recipe.key, title: recipe.title, version: version(program, recipe.version_flag), address, proxy })
+    let version = if recipe.kind == Kind::Floor { "bare epoll".to_owned() } else { version(&program) };
+    let Recipe { key, title, threads, bulk_only, .. } = *recipe;
+    Ok(Subject { key, title, version, address, threads, bulk_only, proxy })
+}
+
+/// The same command on two cores.
+fn on_both(command: &Command, cores: Cores) -> Command {
+    let mut both = Command::new("taskset");
+    both.arg("-c").arg(format!("{},{}", cores.first, cores.second)).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => both.env(name, value),
+            None => both.env_remove(name),
+        };
+    }
+    both
+}
+
+fn fill_nginx(recipe: &Recipe, arguments: &VersusArguments, address: SocketAddr, server: SocketAddr) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let template = arguments.templates.join("nginx.conf");
+    let directory = fs::canonicalize(&arguments.output)?;
+    let text = fs::read_to_string(&template).with_context(|| format!("cannot read {}", template.display()))?;
+    let filled = text
+        .replace("@LISTEN@", &address.to_string())
+        .replace("@SERVER@", &server.to_string())
+        .replace("@WORKERS@", &recipe.threads.to_string())
+        .replace("@PID@", &directory.join(format!("{}.pid", recipe.key)).to_string_lossy());
+    let path = directory.join(format!("{}.conf", recipe.key));
+    fs::write(&path, filled).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((directory, path))
 }
 
 /// A path as it is, a bare name from PATH and from where daemons are installed.
-fn find(program: &Path) -> Option<PathBuf> {
+pub(super) fn find(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return program.exists().then(|| program.to_owned());
     }
@@ -148,8 +168,30 @@ fn find(program: &Path) -> Option<PathBuf> {
 }
 
 /// First line that a program prints about its version.
-fn version(program: &Path, flag: &str) -> String {
-    let Ok(output) = Command::new(program).arg(flag).output() else { return "unknown version".to_owned() };
+fn version(program: &Path) -> String {
+    let Ok(output) = Command::new(program).arg("-v").output() else { return "unknown version".to_owned() };
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown version").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_core_is_free_if_there_is_one() {
+        assert_eq!(Cores::of(0, 1, 2).second, 1);
+        assert_eq!(Cores::of(0, 3, 4).second, 1);
+        assert_eq!(Cores::of(1, 3, 4).second, 0);
+        assert_eq!(Cores::of(0, 0, 1).second, 0);
+    }
+
+    #[test]
+    fn a_wrapped_command_keeps_arguments_and_environment() {
+        let mut command = Command::new("proxy");
+        command.arg("-x").env("A", "1").env_remove("B");
+        let both = on_both(&command, Cores { first: 2, second: 5, load: 7 });
+        assert_eq!(both.get_args().collect::<Vec<_>>(), ["-c", "2,5", "proxy", "-x"]);
+        assert_eq!(both.get_envs().count(), 2);
+    }
 }

@@ -1,0 +1,78 @@
+//! The proxies that are compared, and what makes each of them different. Pure.
+
+use super::subject::{BASELINE, BASELINE_TWO, FLOOR};
+use std::path::{Path, PathBuf};
+
+/// How a program is told what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// By `ringbench floor`'s arguments.
+    Floor,
+    /// By haproxy.cfg and variables.
+    Haproxy,
+    /// By a filled-in nginx.conf.
+    Nginx,
+}
+
+/// How one proxy is started.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    /// Name in results, without blanks.
+    pub(super) key: &'static str,
+    /// Name in tables.
+    pub(super) title: &'static str,
+    /// Path, or a name to look for.
+    pub(super) program: PathBuf,
+    pub(super) kind: Kind,
+    pub(super) threads: usize,
+    /// Differs from another one only when bytes flow in bulk.
+    pub(super) bulk_only: bool,
+    /// Environment of haproxy.cfg.
+    pub(super) variables: &'static [(&'static str, &'static str)],
+}
+
+/// All of them, in the order of the tables; `myself` is this program, which is the floor too.
+pub(super) fn recipes(ringmain: &Path, myself: &Path) -> Vec<Recipe> {
+    let haproxy = |key, title| Recipe {
+        key,
+        title,
+        program: PathBuf::from("haproxy"),
+        kind: Kind::Haproxy,
+        threads: 1,
+        bulk_only: false,
+        variables: &[],
+    };
+    let nginx = |key, title, threads| Recipe { program: PathBuf::from("nginx"), kind: Kind::Nginx, threads, ..haproxy(key, title) };
+    let ringmain = |key, title, threads| Recipe { program: ringmain.to_owned(), threads, ..haproxy(key, title) };
+    vec![
+        Recipe { program: myself.to_owned(), kind: Kind::Floor, ..haproxy(FLOOR, "bare floor") },
+        ringmain("ringmain", "Ringmain", 1),
+        haproxy(BASELINE, "HAProxy"),
+        Recipe { variables: &[("VERSUS_SPLICE_AUTO", "1")], ..haproxy("haproxy-splice-auto", "HAProxy splice-auto") },
+        Recipe { variables: &[("VERSUS_SPLICE", "1")], bulk_only: true, ..haproxy("haproxy-splice", "HAProxy splice") },
+        Recipe {
+            variables: &[("VERSUS_SPLICE", "1"), ("VERSUS_PIPESIZE", "1048576")],
+            bulk_only: true,
+            ..haproxy("haproxy-splice-1m", "HAProxy splice 1 MiB")
+        },
+        nginx("nginx", "nginx stream", 1),
+        ringmain("ringmain-2", "Ringmain, 2 shards", 2),
+        Recipe { threads: 2, ..haproxy(BASELINE_TWO, "HAProxy, 2 threads") },
+        nginx("nginx-2", "nginx, 2 workers", 2),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_the_baselines_are_there() {
+        let all = recipes(Path::new("ringmain"), Path::new("ringbench"));
+        let mut keys: Vec<&str> = all.iter().map(|recipe| recipe.key).collect();
+        assert!([BASELINE, BASELINE_TWO, FLOOR].iter().all(|key| keys.contains(key)));
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), all.len());
+    }
+}
