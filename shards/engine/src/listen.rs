@@ -18,7 +18,7 @@ use crate::mailbox::{Handover, ListenerMail, Mail, Publication, Report};
 use crate::ring::{self, Listener};
 use crate::road::Road;
 use crate::session;
-use crate::shard::{Arrival, Shard};
+use crate::shard::{Arrival, Shard, Stage};
 use crate::signal::{Either, Signal, race};
 use crate::socket;
 
@@ -295,6 +295,9 @@ pub(crate) async fn reopen_gates(shard: &'static Shard) {
             race(shard.gate_opened.taken(), ring::sleep_ms(RATE_RETRY_MS)).await;
         } else {
             shard.gate_opened.taken().await;
+        }
+        if shard.stage.get() == Stage::Ending {
+            return;
         }
         let listeners: Vec<_> = shard.listeners.borrow().values().chain(shard.closed_listeners.borrow().iter()).cloned().collect();
         rate_limited = false;

@@ -221,13 +221,14 @@ async fn main(setup: ShardSetup) {
         .await;
     ring::spawn(crate::listen::reopen_gates(shard));
     loop {
-        if read_mail(shard, &inbox).await {
+        let more = read_mail(shard, &inbox).await;
+        if shard.stage.get() == Stage::Ending {
+            return;
+        }
+        if more {
             ring::yield_now().await;
         } else {
             ring::rung().await;
-        }
-        if shard.stage.get() == Stage::Ending {
-            return;
         }
     }
 }
@@ -297,7 +298,11 @@ async fn handle(shard: &'static Shard, mail: Mail) {
             crate::listen::close_all(shard);
             ring::spawn(report_drained(shard));
         }
-        Mail::HardStop => shard.stage.set(Stage::Ending),
+        Mail::HardStop => {
+            shard.stage.set(Stage::Ending);
+            // Its task waits for nothing that the end of the ring would wake.
+            shard.gate_opened.raise();
+        }
     }
 }
 

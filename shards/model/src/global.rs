@@ -16,6 +16,11 @@ pub struct Global {
     pub shard_cpus: Vec<Option<u16>>,
     /// Detach from the terminal (`daemon`).
     pub daemon: bool,
+    /// `strict-limits`: a limit of open files too low for `maxconn` is an error. Otherwise `maxconn` is lowered with a warning: unlike
+    /// HAProxy's default, so that a configuration made for a bigger machine still serves.
+    pub strict_limits: bool,
+    /// `no-memory-trimming`: memory of ended sessions is kept for later ones.
+    pub keeps_memory: bool,
     /// `pidfile`.
     pub pidfile: Option<PathBuf>,
     /// `log`, several.

@@ -46,8 +46,10 @@ fn process(section: &mut Section, global: &Part<'_, Global>) {
         let pinned = own.shard_cpus.iter().enumerate().filter_map(|(shard, cpu)| cpu.map(|cpu| format!("1/{} {cpu}", shard + 1).into()));
         section.set("cpu_map", Value::List(pinned.collect()));
     }
-    if own.daemon {
-        section.set("daemon", true);
+    for (name, is_set) in [("daemon", own.daemon), ("strict_limits", own.strict_limits), ("no_memory_trimming", own.keeps_memory)] {
+        if is_set {
+            section.set(name, true);
+        }
     }
     let path = |section: &mut Section, name: &str, path: &Option<std::path::PathBuf>| {
         if let Some(path) = path {
