@@ -290,7 +290,7 @@ mod tests {
         let sockets = open_all(&sections, 2).expect("opened");
         assert_eq!(sockets[0].1.len(), 2);
         let mut client = UnixStream::connect(&path).expect("served");
-        client.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        client.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("a timeout");
         assert!(accepts(&sockets[0].1[0]) && !accepts(&sockets[0].1[1]), "both are one socket");
         assert_eq!(client.read(&mut [0]).expect("the accepted one was closed"), 0);
         assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);

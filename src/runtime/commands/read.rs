@@ -1,9 +1,11 @@
 //! Commands that show facts about the process.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringmain_engine::live::ProcessCounters;
+use ringmain_engine::ring;
 use ringmain_model::StatsLevel;
 use ringmain_wire::calendar::Calendar;
 
@@ -52,6 +54,14 @@ pub const READS: &[Command] = &[
         summary: "show what each shard has done",
         listed: true,
         run: show_activity,
+    },
+    Command {
+        words: &["show", "pools"],
+        level: StatsLevel::Operator,
+        usage: "show pools",
+        summary: "show what the shards' rings hold and have done",
+        listed: true,
+        run: show_pools,
     },
     Command {
         words: &["show", "sess"],
@@ -166,6 +176,39 @@ fn show_activity(call: &mut Call<'_, '_>) -> Reply {
     }
     Reply::Text(text)
 }
+
+/// What the rings held when they last brought their counters up to date, which they do before each turn of runtime commands.
+fn show_pools(call: &mut Call<'_, '_>) -> Reply {
+    let process = &call.context.state.process;
+    let rings: Vec<ring::Counters> = process.rings.iter().map(|ring| *ring.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+    let held: [(&str, RingCounterOf); 17] = [
+        ("slots", |ring| ring.slots.into()),
+        ("listeners", |ring| ring.listeners.into()),
+        ("buffers_out", |ring| ring.buffers_out.into()),
+        ("buffers_total", |ring| ring.buffers_total.into()),
+        ("pipes_in_use", |ring| ring.pipes_in_use.into()),
+        ("pipes_total", |ring| ring.pipes_total.into()),
+        ("timers", |ring| ring.timers.into()),
+        ("tasks", |ring| ring.tasks.into()),
+        ("in_flight", |ring| ring.in_flight.into()),
+        ("turns", |ring| ring.turns),
+        ("sleeps", |ring| ring.sleeps),
+        ("enobufs", |ring| ring.enobufs),
+        ("recv_cancels", |ring| ring.recv_cancels),
+        ("short_sends", |ring| ring.short_sends),
+        ("queue_full", |ring| ring.queue_full),
+        ("strays", |ring| ring.strays),
+        ("panics", |ring| ring.panics),
+    ];
+    let mut text = String::new();
+    for (name, counter) in held {
+        per_shard(&mut text, name, rings.iter().map(counter).collect());
+    }
+    Reply::Text(text)
+}
+
+/// Picks one counter of a ring.
+type RingCounterOf = fn(&ring::Counters) -> u64;
 
 /// Picks one counter of a shard.
 type CounterOf = fn(&ProcessCounters) -> u64;
