@@ -196,6 +196,9 @@ fn logging(section: &mut Section, log: &LogSettings, model: &Model) {
         section.set("log", "global");
     } else if !log.targets.is_empty() {
         section.set("log", Value::List(log.targets.iter().map(global::log_target).collect()));
+    } else if log.format.is_some() && !model.global.log_targets.is_empty() {
+        // Without it, a format shared by all proxies would bring the global targets with it.
+        section.set("log", Value::List(Vec::new()));
     }
     if let Some(format) = &log.format {
         section.set("log_format", if format.source == crate::config::haproxy::log_format::TCP { "tcp" } else { &format.source });

@@ -3,7 +3,8 @@
 //! Called by `load` for each text named `*.toml`. TOML gives structure, strings give rules. Every word keeps the place of the key or value it
 //! came from, so that the checker both languages share points into the TOML file. Understands no setting: see `schema`.
 //!
-//! One thing differs from haproxy.cfg on purpose: a proxy without `from` takes the plain `[defaults]`, wherever it stands, never a named one.
+//! Two things differ from haproxy.cfg on purpose: a proxy without `from` takes the plain `[defaults]`, wherever it stands, never a named one;
+//! and `[defaults]` with a `log_format` and no `log` log to the targets of `[global]`, as nobody writes a format for nothing.
 
 mod lower;
 mod node;
@@ -15,8 +16,8 @@ mod tests;
 
 use ::toml::de::DeTable;
 
-use super::diagnostic::{Diagnostics, SourceId, Sources};
-use super::draft::{Section, SectionKind, Word};
+use super::diagnostic::{Diagnostics, SourceId, Sources, Span};
+use super::draft::{Section, SectionKind, Statement, Word};
 use super::environment::Environment;
 use super::haproxy::header;
 pub use schema::{key_of, keyword_at, parameter_at};
@@ -57,7 +58,17 @@ pub fn parse(
         collect(entry, &mut headers, diagnostics);
     }
     arrange(&mut headers);
-    let mut sections: Vec<Section> = headers.into_iter().filter_map(|header| lower(header, environment, diagnostics)).collect();
+    let global_logs = headers.iter().any(|header| header.kind == SectionKind::Global && header.sets("log"))
+        || before.iter().any(|section| section.kind == SectionKind::Global && section.statements.iter().any(is_log));
+    let implied = |header: &Header<'_>| global_logs && header.kind == SectionKind::Defaults && !header.sets("log") && !header.sets("from");
+    let log_spans: Vec<Option<Span>> =
+        headers.iter().map(|header| header.setting("log_format").filter(|_| implied(header)).map(|entry| entry.key_span)).collect();
+    let sections = headers.into_iter().zip(log_spans).filter_map(|(header, log_span)| {
+        let mut section = lower(header, environment, diagnostics)?;
+        section.statements.extend(log_span.map(log_global));
+        Some(section)
+    });
+    let mut sections: Vec<Section> = sections.collect();
     keep_plain_defaults(&mut sections, before);
     Some(sections)
 }
@@ -96,6 +107,16 @@ struct Header<'t> {
     /// The entry that holds the section's settings: the key is its name, where it has one.
     name: Option<Entry<'t>>,
     settings: Vec<Entry<'t>>,
+}
+
+impl<'t> Header<'t> {
+    fn setting(&self, key: &str) -> Option<&Entry<'t>> {
+        self.settings.iter().find(|entry| entry.key == key)
+    }
+
+    fn sets(&self, key: &str) -> bool {
+        self.setting(key).is_some()
+    }
 }
 
 /// Finds the sections in one top-level entry.
@@ -166,6 +187,16 @@ fn keep_plain_defaults(sections: &mut Vec<Section>, before: &[Section]) {
     let empty = || Section { kind: SectionKind::Defaults, name: None, from: None, statements: Vec::new(), span: sections[last].span };
     let plain = plain.unwrap_or_else(empty);
     sections.insert(last + 1, plain);
+}
+
+fn is_log(statement: &Statement) -> bool {
+    statement.words.first().is_some_and(|word| word.text == "log")
+}
+
+/// The statement `log global`.
+fn log_global(span: Span) -> Statement {
+    let word = |text: &str| Word { text: text.into(), span };
+    Statement { words: vec![word("log"), word("global")], negation: None, span }
 }
 
 fn lower(header: Header<'_>, environment: &mut Environment, diagnostics: &mut Diagnostics) -> Option<Section> {

@@ -260,3 +260,13 @@ fn syntax_errors_are_bounded_and_several_are_told() {
     assert_eq!(messages(&"= 1\n".repeat(RECOVERY_SIZE_LIMIT / 2)).len(), 1);
     assert_eq!(messages(&format!("a = {}", "[".repeat(100_000))).len(), 1);
 }
+
+#[test]
+fn defaults_with_a_format_log_to_the_global_targets() {
+    let global = "[global]\nlog = \"127.0.0.1:514 local3\"\n";
+    let implied = lines(&format!("{global}[defaults]\nlog_format = \"tcp\"\n"));
+    assert!(implied.contains("log global"), "{implied}");
+    for quiet in ["[defaults]\nlog_format = \"tcp\"\n".to_owned(), format!("{global}[defaults]\nlog = []\nlog_format = \"tcp\"\n")] {
+        assert!(!lines(&quiet).contains("log global"), "{quiet}");
+    }
+}
