@@ -17,7 +17,7 @@ pub(crate) async fn probe(shard: &'static Shard, probe: Probe) {
 async fn connect(shard: &Shard, probe: &Probe) -> ProbeOutcome {
     let local = |error: std::io::Error| ProbeOutcome::Local(error.raw_os_error().unwrap_or(libc::EINVAL));
     let tuning = shard.road.borrow().as_ref().map(|road| road.model().global.tuning).unwrap_or_default();
-    let made = socket::resolve(&probe.destination, 0).and_then(|address| socket::outgoing(address, probe.source.as_ref(), &tuning));
+    let made = socket::resolve(&probe.destination, || 0).and_then(|address| socket::outgoing(address, probe.source.as_ref(), &tuning));
     let outgoing = match made {
         Ok(outgoing) => outgoing,
         Err(error) => return local(error),

@@ -31,7 +31,7 @@ pub(crate) async fn attempt(session: &Session, backend: BackendId, snapshot: &Sn
     let config = snapshot.model.server(chosen.id);
     let backend_config = session.road.model().backend(backend);
     let destination = chosen.destination.as_ref().ok_or(Failure::Refused)?;
-    let address = socket::resolve(destination, client_port(session)).map_err(|_| Failure::Local)?;
+    let address = socket::resolve(destination, || client_port(session)).map_err(|_| Failure::Local)?;
     let tuning = &snapshot.model.global.tuning;
     let outgoing = socket::outgoing(address, config.source.as_ref(), tuning).map_err(|_| Failure::Local)?;
     if backend_config.options.server_tcp_keepalive {

@@ -16,15 +16,15 @@ pub(crate) struct Outgoing {
     pub address: SockAddr,
 }
 
-/// The concrete address of a destination; `client_port` is the port the client connected to.
+/// The concrete address of a destination; `client_port` finds out the port the client connected to, where that matters.
 ///
 /// # Errors
 /// `InvalidInput` when a mapped port leaves 1-65535 or a path is too long for a socket address.
-pub(crate) fn resolve(destination: &Destination, client_port: u16) -> io::Result<SockAddr> {
+pub(crate) fn resolve(destination: &Destination, client_port: impl FnOnce() -> u16) -> io::Result<SockAddr> {
     match destination {
         Destination::Inet(address) => Ok(SockAddr::from(*address)),
         Destination::Mapped(ip, offset) => {
-            let port = u16::try_from(i32::from(client_port).saturating_add(*offset)).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let port = u16::try_from(i32::from(client_port()).saturating_add(*offset)).map_err(|_| io::ErrorKind::InvalidInput)?;
             Ok(SockAddr::from(SocketAddr::new(*ip, port)))
         }
         Destination::Unix(path) => SockAddr::unix(path),
