@@ -1,6 +1,6 @@
 //! `clear counters`: maxima start over from now, with `all` every counter does.
 
-use ringmain_engine::live::{BackendCounters, Counter, FrontendCounters, Gate, Generation, ProcessLive, ServerCounters};
+use ringmain_engine::live::{Counter, FrontendCounters, Gate, Generation, ProcessLive};
 
 /// What is cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +29,15 @@ pub fn clear(generation: &Generation, process: &ProcessLive, scope: Scope) {
         restart(&backend.sessions);
         backend.session_rate.reset_peak();
         backend.queue.peak.reset(backend.queue.len());
-        backend.counters.iter().for_each(|counters| zero(&backend_maxima(counters)));
-        backend.counters.iter().filter(|_| all).for_each(|counters| zero(&backend_counters(counters)));
+        backend.counters.iter().for_each(|counters| zero(&counters.maxima()));
+        backend.counters.iter().filter(|_| all).for_each(|counters| zero(&counters.totals()));
     }
     for server in &generation.servers {
         server.session_rate.reset_peak();
         server.queue.peak.reset(server.queue.len());
         server.active_peak.reset(server.active.load(std::sync::atomic::Ordering::Relaxed));
-        server.counters.iter().for_each(|counters| zero(&server_maxima(counters)));
-        server.counters.iter().filter(|_| all).for_each(|counters| zero(&server_counters(counters)));
+        server.counters.iter().for_each(|counters| zero(&counters.maxima()));
+        server.counters.iter().filter(|_| all).for_each(|counters| zero(&counters.totals()));
     }
 }
 
@@ -51,50 +51,4 @@ fn zero(counters: &[&Counter]) {
 
 fn frontend_counters(counters: &FrontendCounters) -> [&Counter; 6] {
     [&counters.connections, &counters.sessions, &counters.bytes_in, &counters.bytes_out, &counters.denied, &counters.request_errors]
-}
-
-fn backend_maxima(counters: &BackendCounters) -> [&Counter; 3] {
-    [&counters.queue_time_max_ms, &counters.connect_time_max_ms, &counters.total_time_max_ms]
-}
-
-fn backend_counters(counters: &BackendCounters) -> [&Counter; 14] {
-    [
-        &counters.sessions,
-        &counters.selected,
-        &counters.bytes_in,
-        &counters.bytes_out,
-        &counters.connect_errors,
-        &counters.response_errors,
-        &counters.retries,
-        &counters.redispatches,
-        &counters.client_aborts,
-        &counters.server_aborts,
-        &counters.connects,
-        &counters.queue_time_ms,
-        &counters.connect_time_ms,
-        &counters.total_time_ms,
-    ]
-}
-
-fn server_maxima(counters: &ServerCounters) -> [&Counter; 3] {
-    [&counters.queue_time_max_ms, &counters.connect_time_max_ms, &counters.total_time_max_ms]
-}
-
-fn server_counters(counters: &ServerCounters) -> [&Counter; 14] {
-    [
-        &counters.sessions,
-        &counters.selected,
-        &counters.bytes_in,
-        &counters.bytes_out,
-        &counters.connect_errors,
-        &counters.response_errors,
-        &counters.retries,
-        &counters.redispatches,
-        &counters.client_aborts,
-        &counters.server_aborts,
-        &counters.connects,
-        &counters.queue_time_ms,
-        &counters.connect_time_ms,
-        &counters.total_time_ms,
-    ]
 }

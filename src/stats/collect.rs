@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use ringmain_engine::live::{BackendCounters, Counter, FrontendCounters, ServerCounters, ServerLive};
+use crossbeam_utils::CachePadded;
+use ringmain_engine::live::{Counter, FrontendCounters, ServerLive, ServiceCounters};
 use ringmain_model::{Backend, BackendId, Balance, Bind, BindId, Check, Endpoint, FrontendId, Mode, ServerHost, ServerId, ServerPort};
+use ringmain_policy::rate::SharedRate;
 
 use super::averages::MeanTimes;
 use super::column::{COLUMNS, Column};
@@ -218,7 +220,7 @@ impl Collector<'_> {
         if self.show_legends {
             row.set(Column::Addr, server_address(state));
         }
-        times(&mut row, self.averages.server(live), &server_maxima(live));
+        times(&mut row, self.averages.server(live), &maxima(&live.counters));
         row.set(Column::Mode, mode(backend.mode));
         module_columns(&mut row, Column::SslFailedHandshake as usize + 1);
         row
@@ -226,27 +228,13 @@ impl Collector<'_> {
 
     fn server_load(&self, row: &mut Row, live: &ServerLive) {
         let now_ms = self.fleet.now_ms();
-        let total = |field: fn(&ServerCounters) -> &Counter| live.counters.iter().map(|counters| field(counters).get()).sum::<u64>();
+        service_counts(row, &live.counters, &live.session_rate, now_ms);
         row.set(Column::QCur, live.queue.len());
         row.set(Column::QMax, live.queue.peak.get());
         row.set(Column::SCur, live.active.load(Ordering::Relaxed));
         row.set(Column::SMax, live.active_peak.get());
-        row.set(Column::STot, total(|counters| &counters.sessions));
-        row.set(Column::BIn, total(|counters| &counters.bytes_in));
-        row.set(Column::BOut, total(|counters| &counters.bytes_out));
         row.set(Column::DResp, 0u64);
-        row.set(Column::ECon, total(|counters| &counters.connect_errors));
-        row.set(Column::EResp, total(|counters| &counters.response_errors));
-        row.set(Column::WRetr, total(|counters| &counters.retries));
-        row.set(Column::WRedis, total(|counters| &counters.redispatches));
-        row.set(Column::LbTot, total(|counters| &counters.selected));
-        row.set(Column::CliAbrt, total(|counters| &counters.client_aborts));
-        row.set(Column::SrvAbrt, total(|counters| &counters.server_aborts));
-        row.set(Column::Connect, total(|counters| &counters.connects));
-        row.set(Column::Rate, live.session_rate.read(now_ms));
-        row.set(Column::RateMax, live.session_rate.peak());
-        let last = live.counters.iter().map(|counters| counters.last_session_ms.get()).max();
-        row.set(Column::LastSess, last_session(now_ms, last));
+        row.set(Column::Connect, connects(&live.counters));
         for column in [Column::WRew, Column::Reuse, Column::EInt] {
             row.set(column, 0u64);
         }
@@ -290,39 +278,18 @@ impl Collector<'_> {
     fn backend_load(&self, row: &mut Row, id: BackendId) {
         let live = self.fleet.generation().backend(id);
         let now_ms = self.fleet.now_ms();
-        let total = |field: fn(&BackendCounters) -> &Counter| live.counters.iter().map(|counters| field(counters).get()).sum::<u64>();
+        service_counts(row, &live.counters, &live.session_rate, now_ms);
         row.set(Column::QCur, live.queue.len());
         row.set(Column::QMax, live.queue.peak.get());
         row.set(Column::SCur, live.sessions.inside());
         row.set(Column::SMax, live.sessions.peak.get());
-        row.set(Column::STot, total(|counters| &counters.sessions));
-        row.set(Column::BIn, total(|counters| &counters.bytes_in));
-        row.set(Column::BOut, total(|counters| &counters.bytes_out));
-        row.set(Column::ECon, total(|counters| &counters.connect_errors));
-        row.set(Column::EResp, total(|counters| &counters.response_errors));
-        row.set(Column::WRetr, total(|counters| &counters.retries));
-        row.set(Column::WRedis, total(|counters| &counters.redispatches));
-        row.set(Column::LbTot, total(|counters| &counters.selected));
-        row.set(Column::CliAbrt, total(|counters| &counters.client_aborts));
-        row.set(Column::SrvAbrt, total(|counters| &counters.server_aborts));
-        row.set(Column::Rate, live.session_rate.read(now_ms));
-        row.set(Column::RateMax, live.session_rate.peak());
-        let last = live.counters.iter().map(|counters| counters.last_session_ms.get()).max();
-        row.set(Column::LastSess, last_session(now_ms, last));
-        let connects = self.fleet.model().servers_of(id).map(|(server, _)| {
-            let counters = self.fleet.generation().server(server).counters.iter();
-            counters.map(|counters| counters.connects.get()).sum::<u64>()
-        });
+        let of_servers = self.fleet.model().servers_of(id).map(|(server, _)| connects(&self.fleet.generation().server(server).counters));
         // Attempts are counted at the servers; what the backend itself counted comes from servers that have left.
-        row.set(Column::Connect, connects.sum::<u64>().max(total(|counters| &counters.connects)));
+        row.set(Column::Connect, of_servers.sum::<u64>().max(connects(&live.counters)));
         let zeros = [Column::DReq, Column::DResp, Column::WRew, Column::Reuse, Column::EInt];
         let compression = [Column::CompIn, Column::CompOut, Column::CompByp, Column::CompRsp];
         zeros.into_iter().chain(compression).for_each(|column| row.set(column, 0u64));
-        let maxima = live
-            .counters
-            .iter()
-            .map(|counters| [counters.queue_time_max_ms.get(), counters.connect_time_max_ms.get(), counters.total_time_max_ms.get()]);
-        times(row, self.averages.backend(live), &maxima.fold([0; 3], larger));
+        times(row, self.averages.backend(live), &maxima(&live.counters));
     }
 
     /// The servers that a backend's weight is the sum of: the usable ones, or when there is none the usable backup servers, of which only
@@ -366,6 +333,30 @@ fn incoming<'a>(row: &mut Row, counters: impl Iterator<Item = &'a FrontendCounte
     for column in [Column::DResp, Column::DCon, Column::DSes, Column::WRew, Column::EInt] {
         row.set(column, 0u64);
     }
+}
+
+/// What servers and backends count alike.
+fn service_counts(row: &mut Row, counters: &[CachePadded<ServiceCounters>], rate: &SharedRate, now_ms: u64) {
+    let total = |field: fn(&ServiceCounters) -> &Counter| sum(counters.iter().map(|counters| &**counters), field);
+    row.set(Column::STot, total(|counters| &counters.sessions));
+    row.set(Column::BIn, total(|counters| &counters.bytes_in));
+    row.set(Column::BOut, total(|counters| &counters.bytes_out));
+    row.set(Column::ECon, total(|counters| &counters.connect_errors));
+    row.set(Column::EResp, total(|counters| &counters.response_errors));
+    row.set(Column::WRetr, total(|counters| &counters.retries));
+    row.set(Column::WRedis, total(|counters| &counters.redispatches));
+    row.set(Column::LbTot, total(|counters| &counters.selected));
+    row.set(Column::CliAbrt, total(|counters| &counters.client_aborts));
+    row.set(Column::SrvAbrt, total(|counters| &counters.server_aborts));
+    row.set(Column::Rate, rate.read(now_ms));
+    row.set(Column::RateMax, rate.peak());
+    let last = counters.iter().map(|counters| counters.last_session_ms.get()).max();
+    row.set(Column::LastSess, last_session(now_ms, last));
+}
+
+/// Attempts to connect.
+fn connects(counters: &[CachePadded<ServiceCounters>]) -> u64 {
+    sum(counters.iter().map(|counters| &**counters), |counters| &counters.connects)
 }
 
 fn sum<'a, T: 'a>(counters: impl Iterator<Item = &'a T>, field: fn(&T) -> &Counter) -> u64 {
@@ -413,12 +404,8 @@ fn times(row: &mut Row, mean: MeanTimes, maxima: &[u64; 3]) {
     row.set(Column::TTimeMax, saturate(total));
 }
 
-fn server_maxima(live: &ServerLive) -> [u64; 3] {
-    let maxima = live
-        .counters
-        .iter()
-        .map(|counters| [counters.queue_time_max_ms.get(), counters.connect_time_max_ms.get(), counters.total_time_max_ms.get()]);
-    maxima.fold([0; 3], larger)
+fn maxima(counters: &[CachePadded<ServiceCounters>]) -> [u64; 3] {
+    counters.iter().map(|counters| counters.maxima().map(Counter::get)).fold([0; 3], larger)
 }
 
 fn larger(left: [u64; 3], right: [u64; 3]) -> [u64; 3] {

@@ -8,7 +8,7 @@ use ringmain_model::log_format::LogFormat;
 use ringmain_policy::log::{Line, Moment, render_accept, verdict};
 use ringmain_policy::record::{Cause, Connections, Marks, Peer, Phase, Record, Termination, Timers};
 
-use crate::live::{BackendCounters, FrontendCounters, ServerCounters};
+use crate::live::{FrontendCounters, ServiceCounters};
 use crate::ring::{self, Sock};
 use crate::session::Session;
 use crate::socket;
@@ -150,11 +150,15 @@ fn count_end(session: &Session, termination: Termination) {
         }
         return;
     };
-    let backend: &BackendCounters = &generation.backend(backend).counters[shard];
+    let backend: &ServiceCounters = &generation.backend(backend).counters[shard];
     let server = session.assigned.server.borrow();
-    let server: Option<&ServerCounters> = server.as_ref().map(|server| &*server.counters[shard]);
+    let server: Option<&ServiceCounters> = server.as_ref().map(|server| &*server.counters[shard]);
     if let Some(server) = server {
-        count_times(&timers(session), backend, server);
+        // A session that never had a server has no times that would say anything about servers.
+        let timers = timers(session);
+        let times_ms = [timers.queue_ms, timers.connect_ms, timers.total_ms].map(|milliseconds| u64::try_from(milliseconds).unwrap_or(0));
+        backend.add_times(times_ms);
+        server.add_times(times_ms);
     }
     let timed_out_waiting = termination == Termination { cause: Cause::ServerTimeout, phase: Phase::Queue };
     if timed_out_waiting || termination.phase == Phase::Connect && server.is_none() {
@@ -175,24 +179,6 @@ fn count_end(session: &Session, termination: Termination) {
 
 fn addresses(session: &Session) -> Addresses {
     session.addresses.borrow().as_deref().copied().unwrap_or_default()
-}
-
-/// Adds a session's times. One that never had a server has none that would say anything about servers.
-fn count_times(timers: &Timers, backend: &BackendCounters, server: &ServerCounters) {
-    let counts = [
-        (timers.queue_ms, [&backend.queue_time_ms, &server.queue_time_ms], [&backend.queue_time_max_ms, &server.queue_time_max_ms]),
-        (
-            timers.connect_ms,
-            [&backend.connect_time_ms, &server.connect_time_ms],
-            [&backend.connect_time_max_ms, &server.connect_time_max_ms],
-        ),
-        (timers.total_ms, [&backend.total_time_ms, &server.total_time_ms], [&backend.total_time_max_ms, &server.total_time_max_ms]),
-    ];
-    for (milliseconds, sums, longest) in counts {
-        let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
-        sums.iter().for_each(|sum| sum.add(milliseconds));
-        longest.iter().for_each(|longest| longest.raise(milliseconds));
-    }
 }
 
 fn timers(session: &Session) -> Timers {

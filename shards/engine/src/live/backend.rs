@@ -9,7 +9,7 @@ use ringmain_policy::balance::Picker;
 use ringmain_policy::queue::{QueueChoice, next_queue};
 use ringmain_policy::rate::SharedRate;
 
-use super::{Counter, Destination, Gate, Queue, ServerLive, Slot};
+use super::{Destination, Gate, Queue, ServerLive, ServiceCounters, Slot};
 
 /// Live state of a backend; its identity is the section's name.
 #[derive(Debug)]
@@ -25,54 +25,13 @@ pub struct BackendLive {
     /// Sessions per second.
     pub session_rate: SharedRate,
     /// Counters, by shard.
-    pub counters: Box<[CachePadded<BackendCounters>]>,
+    pub counters: Box<[CachePadded<ServiceCounters>]>,
     /// Bumped after each new snapshot; shards compare it with the one they hold.
     version: CachePadded<AtomicU64>,
     snapshot: Mutex<Arc<Snapshot>>,
     fullconn: AtomicU32,
     orders_changes: AtomicBool,
     changes: CachePadded<AtomicU64>,
-}
-
-/// What one shard counted for one backend beyond the sums of its servers.
-#[derive(Debug, Default)]
-pub struct BackendCounters {
-    /// Sessions (`stot`).
-    pub sessions: Counter,
-    /// Times a server was chosen by balancing (`lbtot`).
-    pub selected: Counter,
-    /// Bytes from clients.
-    pub bytes_in: Counter,
-    /// Bytes to clients.
-    pub bytes_out: Counter,
-    /// Failed connections, servers missing included (`econ`).
-    pub connect_errors: Counter,
-    /// Broken responses.
-    pub response_errors: Counter,
-    /// Retries.
-    pub retries: Counter,
-    /// Redispatches.
-    pub redispatches: Counter,
-    /// Client aborts.
-    pub client_aborts: Counter,
-    /// Server aborts.
-    pub server_aborts: Counter,
-    /// Connection attempts.
-    pub connects: Counter,
-    /// Sum of queue times, ms.
-    pub queue_time_ms: Counter,
-    /// Sum of connect times, ms.
-    pub connect_time_ms: Counter,
-    /// Sum of total times, ms.
-    pub total_time_ms: Counter,
-    /// Longest queue time, ms; a maximum, raised with `Counter::raise`.
-    pub queue_time_max_ms: Counter,
-    /// Longest connect time, ms; a maximum.
-    pub connect_time_max_ms: Counter,
-    /// Longest total time, ms; a maximum.
-    pub total_time_max_ms: Counter,
-    /// When the last session was assigned, monotonic ms; 0 is never.
-    pub last_session_ms: Counter,
 }
 
 /// What shards choose from: replaced as a whole by the control thread at every transition (health, weight, address, reload).

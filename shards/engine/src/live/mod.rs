@@ -11,15 +11,17 @@ mod generation;
 mod process;
 mod queue;
 mod server;
+mod service;
 
 #[cfg(test)]
 mod tests;
 
-pub use backend::{BackendCounters, BackendLive, Snapshot, SnapshotServer};
+pub use backend::{BackendLive, Snapshot, SnapshotServer};
 pub use counter::{Counter, Maximum};
 pub use frontend::{BindLive, FrontendCounters, FrontendLive};
 pub use gate::Gate;
 pub use generation::Generation;
 pub use process::{ProcessCounters, ProcessLive};
 pub use queue::{Grant, Queue, Waiter};
-pub use server::{Destination, ServerCounters, ServerLive, Slot};
+pub use server::{Destination, ServerLive, Slot};
+pub use service::ServiceCounters;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use ringmain_policy::rate::SharedRate;
 
-use super::{BackendLive, Counter, Maximum, Queue};
+use super::{BackendLive, Maximum, Queue, ServiceCounters};
 
 /// Where a server is reached now. `Client` variants need the client's destination port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,48 +41,7 @@ pub struct ServerLive {
     /// Sessions per second.
     pub session_rate: SharedRate,
     /// Counters, by shard.
-    pub counters: Box<[CachePadded<ServerCounters>]>,
-}
-
-/// What one shard counted for one server.
-#[derive(Debug, Default)]
-pub struct ServerCounters {
-    /// Sessions assigned (`stot`).
-    pub sessions: Counter,
-    /// Times chosen by balancing (`lbtot`).
-    pub selected: Counter,
-    /// Bytes from clients (`bin`).
-    pub bytes_in: Counter,
-    /// Bytes to clients (`bout`).
-    pub bytes_out: Counter,
-    /// Failed connections (`econ`).
-    pub connect_errors: Counter,
-    /// Broken responses (`eresp`).
-    pub response_errors: Counter,
-    /// Retries (`wretr`).
-    pub retries: Counter,
-    /// Redispatches away (`wredis`).
-    pub redispatches: Counter,
-    /// Sessions aborted by the client (`cli_abrt`).
-    pub client_aborts: Counter,
-    /// Sessions aborted by the server (`srv_abrt`).
-    pub server_aborts: Counter,
-    /// Connection attempts (`connect`).
-    pub connects: Counter,
-    /// Sum of times in milliseconds and their count, for the averages of the last 1024 (`qtime ctime ttime`).
-    pub queue_time_ms: Counter,
-    /// See `queue_time_ms`.
-    pub connect_time_ms: Counter,
-    /// See `queue_time_ms`.
-    pub total_time_ms: Counter,
-    /// Longest queue time, ms; a maximum, raised with `Counter::raise`.
-    pub queue_time_max_ms: Counter,
-    /// Longest connect time, ms; a maximum.
-    pub connect_time_max_ms: Counter,
-    /// Longest total time, ms; a maximum.
-    pub total_time_max_ms: Counter,
-    /// When this shard's last session was assigned, monotonic ms (`lastsess`); 0 is never.
-    pub last_session_ms: Counter,
+    pub counters: Box<[CachePadded<ServiceCounters>]>,
 }
 
 impl ServerLive {
