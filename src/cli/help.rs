@@ -43,7 +43,7 @@ never leave the process on a reload), -W (this one process reloads itself), -dM.
 -dp (pollers).
 
 Signals: SIGUSR2 and SIGHUP reload, SIGUSR1 finishes the sessions and exits, SIGTERM and SIGINT exit now,
-SIGTTOU closes the listeners and SIGTTIN opens them again.
+SIGTTOU pauses the listeners and SIGTTIN resumes them.
 ";
 
 /// `Ringmain version ...`, one line with its end.
