@@ -1,13 +1,15 @@
 //! The command line of `ringbench`: raw arguments to checked plans. Documentation comments here are the text of `--help`.
 
-use crate::load::{Plan, Protocol, Workload};
+mod load;
+
+pub use load::{HttpArguments, LoadCommand, MqttArguments, OutputArguments, PaceArguments, TcpArguments, TlsArguments};
+
 use crate::protocol::ServerName;
-use crate::server::{Failure, Mode};
-use crate::units::{parse_duration, parse_size};
+use crate::server::{Delay, Failure, Mode};
+use crate::units::parse_duration;
 use crate::versus::FloorArguments;
-use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,7 +29,9 @@ pub enum Command {
     Serve(ServeArguments),
     /// Put load on an address and report latency. The exit code is 0 only when operations were done and none failed.
     #[command(subcommand)]
-    Load(LoadCommand),
+    Load(Box<LoadCommand>),
+    /// Show several runs side by side: the JSON files that `load --json` wrote.
+    Compare(CompareArguments),
     /// Run a proxy in front of three demo servers, drive it for a few seconds and say whether all went well.
     Demo(DemoArguments),
     /// Measure Ringmain, HAProxy and nginx side by side.
@@ -35,13 +39,6 @@ pub enum Command {
     /// Forward without any feature: the floor that `versus` compares with.
     #[command(hide = true)]
     Floor(FloorArguments),
-}
-
-/// What kind of load.
-#[derive(Debug, Subcommand)]
-pub enum LoadCommand {
-    /// Plain TCP.
-    Tcp(LoadArguments),
 }
 
 /// `ringbench serve`.
@@ -56,12 +53,27 @@ pub struct ServeArguments {
     /// Name in the answers, one for each --listen (default: server1, server2, ...).
     #[arg(long, value_parser = |text: &str| ServerName::new(text).map_err(|error| error.to_string()))]
     pub name: Vec<ServerName>,
-    /// Time between a request and its answer, in milliseconds.
-    #[arg(long, default_value_t = 0.0)]
-    pub delay_ms: f64,
+    /// Time between a request and its answer in milliseconds: a number, uniform:LOW,HIGH, normal:MEAN,DEVIATION or exponential:MEAN.
+    #[arg(long, default_value = "0", value_name = "DELAY")]
+    pub delay_ms: Delay,
     /// How the servers misbehave.
     #[arg(long, value_enum, default_value = "none")]
     pub fail: Failure,
+    /// HTTP: answer everything with this status.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(200..=599))]
+    pub status: Option<u16>,
+    /// MQTT: answer every CONNECT with this code; above 0 refuses the session.
+    #[arg(long, value_name = "CODE", default_value_t = 0)]
+    pub connack: u8,
+    /// Speak TLS, with a self-signed certificate made at the start.
+    #[arg(long)]
+    pub tls: bool,
+    /// Names and addresses in the certificate.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "localhost,127.0.0.1,::1")]
+    pub certificate_names: Vec<String>,
+    /// Write the certificate to this file, for `load --ca`.
+    #[arg(long, value_name = "FILE")]
+    pub write_certificate: Option<PathBuf>,
     /// Core for the servers' threads.
     #[arg(long, value_name = "CPU")]
     pub pin: Option<usize>,
@@ -70,60 +82,18 @@ pub struct ServeArguments {
     pub until_stdin_closes: bool,
 }
 
-/// `ringbench load tcp`.
+/// `ringbench compare`.
 #[derive(Debug, Args)]
-pub struct LoadArguments {
-    /// Address or name and port to connect to.
-    #[arg(long)]
-    pub target: String,
-    /// What the connections do.
-    #[arg(long, value_enum, default_value = "pingpong")]
-    pub workload: Workload,
-    /// How they speak: framed needs `serve --mode named-echo` behind the target, raw works with any echo, discard or source.
-    #[arg(long, value_enum, default_value = "framed")]
-    pub protocol: Protocol,
-    /// Connections over all threads.
-    #[arg(long, short = 'c', default_value_t = 1)]
-    pub connections: usize,
-    /// Bytes of each request and answer (k, m: powers of 1024).
-    #[arg(long, short = 's', default_value = "128", value_parser = parse_size)]
-    pub size: u64,
-    /// Bytes of each answer, when different from --size.
-    #[arg(long, value_parser = parse_size)]
-    pub response_size: Option<u64>,
-    /// Bulk: bytes of each stream and direction; without it streams flow for the whole duration.
-    #[arg(long, value_parser = parse_size)]
-    pub bytes: Option<u64>,
-    /// Measured time (default 10s; with --count or --bytes at most one hour).
-    #[arg(long, short = 'd', value_parser = parse_duration)]
-    pub duration: Option<Duration>,
-    /// Operations to do, over all connections.
-    #[arg(long, short = 'n')]
-    pub count: Option<u64>,
-    /// Open loop: operations per second over all connections; latency counts from the time each one was due.
-    #[arg(long, short = 'r')]
-    pub rate: Option<f64>,
-    /// Worker threads.
-    #[arg(long, short = 't', default_value_t = 1)]
-    pub threads: usize,
-    /// Cores for the workers, used in turn.
-    #[arg(long, value_name = "CPU", value_delimiter = ',')]
-    pub pin: Vec<usize>,
-    /// Time before the measured part.
-    #[arg(long, default_value = "0s", value_parser = parse_duration)]
-    pub warmup: Duration,
-    /// Time over which connections are opened.
-    #[arg(long, default_value = "0s", value_parser = parse_duration)]
-    pub ramp: Duration,
-    /// Longest wait for a connect, and for an answer.
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
-    pub timeout: Duration,
-    /// Compare every byte with what must have been sent.
-    #[arg(long)]
-    pub verify: bool,
-    /// Write the result to this file as JSON (- is standard output, without the table).
+pub struct CompareArguments {
+    /// JSON files of runs; the first is what the others are compared with.
+    #[arg(required = true, value_name = "FILE")]
+    pub runs: Vec<PathBuf>,
+    /// Names of the runs, one for each file (default: the files' names).
+    #[arg(long, value_delimiter = ',')]
+    pub names: Vec<String>,
+    /// Write a page with all runs overlaid to this file.
     #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    pub html: Option<PathBuf>,
 }
 
 /// `ringbench demo`.
@@ -146,6 +116,9 @@ pub struct VersusArguments {
     /// Ringmain's binary; left out of the comparison when there is none.
     #[arg(long, value_name = "PATH", default_value = "target/release/ringmain")]
     pub ringmain: PathBuf,
+    /// A second Ringmain, such as one built before a change, to compare with the first.
+    #[arg(long, value_name = "PATH")]
+    pub other_ringmain: Option<PathBuf>,
     /// Folder with the proxies' configuration templates.
     #[arg(long, value_name = "DIRECTORY", default_value = "benches/versus")]
     pub templates: PathBuf,
@@ -181,48 +154,6 @@ pub struct VersusArguments {
     pub load_cpu: Option<usize>,
 }
 
-impl LoadArguments {
-    /// The checked plan.
-    ///
-    /// # Errors
-    /// When the target cannot be resolved or the arguments contradict each other.
-    pub fn plan(&self) -> anyhow::Result<Plan> {
-        let target = resolve(&self.target)?;
-        let bounded_otherwise = self.count.is_some() || self.bytes.is_some();
-        let default_duration = Duration::from_secs(if bounded_otherwise { 3600 } else { 10 });
-        let response_bytes = self.response_size.unwrap_or(self.size);
-        if self.bytes == Some(0) {
-            bail!("--bytes must be at least 1");
-        }
-        let plan = Plan {
-            target,
-            workload: self.workload,
-            protocol: self.protocol,
-            connections: self.connections,
-            threads: self.threads,
-            cpus: self.pin.clone(),
-            request_bytes: usize::try_from(self.size).unwrap_or(usize::MAX),
-            response_bytes: usize::try_from(response_bytes).unwrap_or(usize::MAX),
-            stream_bytes: self.bytes,
-            duration: self.duration.unwrap_or(default_duration),
-            count: self.count,
-            rate: self.rate,
-            warmup: self.warmup,
-            ramp: self.ramp,
-            timeout: self.timeout,
-            verify: self.verify,
-        };
-        plan.check()?;
-        Ok(plan)
-    }
-}
-
-/// First address of a name and port.
-fn resolve(target: &str) -> anyhow::Result<SocketAddr> {
-    let mut addresses = target.to_socket_addrs().with_context(|| format!("cannot resolve {target}: expected NAME:PORT"))?;
-    addresses.next().with_context(|| format!("{target} has no address"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,21 +162,5 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn a_count_lifts_the_default_duration() {
-        let plan = |extra: &[&str]| {
-            let words = ["ringbench", "load", "tcp", "--target", "127.0.0.1:1"].iter().chain(extra);
-            match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
-                Ok(Command::Load(LoadCommand::Tcp(load))) => load.plan(),
-                other => panic!("{other:?}"),
-            }
-        };
-        assert_eq!(plan(&[]).expect("valid").duration, Duration::from_secs(10));
-        assert_eq!(plan(&["--count", "5"]).expect("valid").duration, Duration::from_secs(3600));
-        assert_eq!(plan(&["-s", "2k", "--response-size", "64"]).expect("valid").response_bytes, 64);
-        assert!(plan(&["--size", "8"]).is_err());
-        assert!(plan(&["--pin", "0,1"]).is_ok());
     }
 }

@@ -7,7 +7,9 @@
 pub mod cli;
 pub mod cpu;
 pub mod demo;
+pub mod hdr;
 pub mod load;
+pub mod mqtt;
 pub mod output;
 pub mod pattern;
 pub mod poller;
@@ -16,5 +18,7 @@ pub mod protocol;
 pub mod proxy;
 pub mod report;
 pub mod server;
+pub mod tls;
+pub mod transport;
 pub mod units;
 pub mod versus;

@@ -12,8 +12,9 @@ use super::{Plan, Workload};
 use crate::pattern;
 use crate::poller::{Interest, Poller, Ready};
 use crate::protocol::{Request, SUMMARY_BYTES, Summary};
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use crate::tls::TlsClient;
+use crate::transport::Transport;
+use std::io;
 use std::time::Duration;
 
 /// Bytes offered to one write.
@@ -26,8 +27,10 @@ const SWEEP: Duration = Duration::from_millis(50);
 /// One connection's stream.
 struct Flow {
     /// None once the stream has ended, well or badly.
-    stream: Option<TcpStream>,
+    stream: Option<Transport>,
     connected: bool,
+    /// True once the stream may flow: connected, and secured where TLS is asked for.
+    ready: bool,
     begun_ns: u64,
     /// Last time a byte moved.
     progress_ns: u64,
@@ -84,6 +87,7 @@ impl Received {
 
 pub(super) struct Streamer<'a> {
     plan: &'a Plan,
+    tls: Option<TlsClient>,
     clock: Clock,
     pub(super) recorder: Recorder<'a>,
     poller: Poller,
@@ -102,6 +106,7 @@ impl<'a> Streamer<'a> {
         let flows = (0..connections).map(|_| Flow {
             stream: None,
             connected: false,
+            ready: false,
             begun_ns: 0,
             progress_ns: 0,
             header: if framed { request.encode().to_vec() } else { Vec::new() },
@@ -113,7 +118,16 @@ impl<'a> Streamer<'a> {
             interest: Interest::WRITE,
         });
         let flows = flows.collect();
-        Ok(Self { plan, clock, recorder, poller: Poller::new()?, flows, open: 0, scratch: vec![0; SCRATCH_BYTES] })
+        Ok(Self {
+            plan,
+            tls: plan.tls.as_ref().map(TlsClient::for_worker),
+            clock,
+            recorder,
+            poller: Poller::new()?,
+            flows,
+            open: 0,
+            scratch: vec![0; SCRATCH_BYTES],
+        })
     }
 
     /// Connects all streams at the common start, lets them flow until their end, and closes them orderly.
@@ -158,7 +172,7 @@ impl<'a> Streamer<'a> {
             Ok(stream)
         });
         match opened {
-            Ok(stream) => flow.stream = Some(stream),
+            Ok(stream) => flow.stream = Some(Transport::Plain(stream)),
             Err(error) => self.end(index, Err(ErrorKind::of(&error))),
         }
     }
@@ -167,14 +181,25 @@ impl<'a> Streamer<'a> {
         let Some(flow) = self.flows.get_mut(index) else { return };
         let Some(stream) = &flow.stream else { return };
         if !flow.connected {
-            match connect_result(stream) {
+            match connect_result(stream.socket()) {
                 None => return,
                 Some(Err(kind)) => return self.end(index, Err(kind)),
                 Some(Ok(())) => flow.connected = true,
             }
-            self.recorder.connected(flow.begun_ns, self.clock.now());
+            if let Err(kind) = self.begin(index) {
+                return self.end(index, Err(kind));
+            }
         }
-        let result = if event.read && flow.interest.read { self.receive(index) } else { Ok(false) };
+        match self.secured(index) {
+            Ok(true) => {}
+            Ok(false) => return self.settle(index),
+            Err(kind) => return self.end(index, Err(kind)),
+        }
+        let Some(flow) = self.flows.get(index) else { return };
+        let mut result = if event.read && flow.interest.read { self.receive(index) } else { Ok(false) };
+        if result == Ok(false) && self.flows.get(index).and_then(|flow| flow.stream.as_ref()).is_some_and(Transport::end_is_next) {
+            result = self.receive(index);
+        }
         let result = match result {
             Ok(false) => self.send(index).map(|()| false),
             other => other,
@@ -187,6 +212,36 @@ impl<'a> Streamer<'a> {
             }
             Err(kind) => self.end(index, Err(kind)),
         }
+    }
+
+    /// Puts TLS on a connection that was just made, where it is asked for.
+    fn begin(&mut self, index: usize) -> Result<(), ErrorKind> {
+        let Some(flow) = self.flows.get_mut(index) else { return Ok(()) };
+        let Some(tls) = &self.tls else {
+            flow.ready = true;
+            self.recorder.connected(flow.begun_ns, self.clock.now());
+            return Ok(());
+        };
+        let session = tls.connect().map_err(|_| ErrorKind::Tls)?;
+        flow.stream = match flow.stream.take() {
+            Some(Transport::Plain(socket)) => Some(Transport::secured(socket, session.into())),
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Carries a TLS handshake on; true when the stream may flow.
+    fn secured(&mut self, index: usize) -> Result<bool, ErrorKind> {
+        let Some(flow) = self.flows.get_mut(index) else { return Ok(false) };
+        let Some(stream) = flow.stream.as_mut().filter(|_| !flow.ready) else { return Ok(flow.ready) };
+        flow.ready = stream.handshake().map_err(|error| ErrorKind::of(&error))?;
+        if flow.ready {
+            let now_ns = self.clock.now();
+            flow.progress_ns = now_ns;
+            self.recorder.connected(flow.begun_ns, now_ns);
+            self.recorder.handshake(now_ns, stream.resumed() == Some(true));
+        }
+        Ok(flow.ready)
     }
 
     /// Reads once; true at the end of the stream.
@@ -235,6 +290,7 @@ impl<'a> Streamer<'a> {
                 self.recorder.bytes(now_ns, count, 0);
             }
         }
+        stream.flush().map_err(|error| ErrorKind::of(&error))?;
         if flow.up_left == 0 && self.plan.workload != Workload::BulkDown {
             self.end_upward(index);
         }
@@ -244,12 +300,11 @@ impl<'a> Streamer<'a> {
     /// Half-closes: the end of an upload, and the sign for an endless source to stop.
     fn end_upward(&mut self, index: usize) {
         let Some(flow) = self.flows.get_mut(index) else { return };
-        let Some(stream) = &flow.stream else { return };
+        let Some(stream) = flow.stream.as_mut() else { return };
         flow.up_left = 0;
-        if !flow.half_closed && flow.connected && flow.header_written == flow.header.len() {
+        if !flow.half_closed && flow.ready && flow.header_written == flow.header.len() {
             flow.half_closed = true;
-            // When the connection is gone already, the next read says why.
-            let _ = stream.shutdown(Shutdown::Write);
+            stream.end_writing();
             self.settle(index);
         }
     }
@@ -257,8 +312,8 @@ impl<'a> Streamer<'a> {
     fn settle(&mut self, index: usize) {
         let Some(flow) = self.flows.get_mut(index) else { return };
         let Some(stream) = &flow.stream else { return };
-        let pending = flow.header_written < flow.header.len() || flow.up_left > 0;
-        let wanted = Interest { read: true, write: pending && !flow.half_closed };
+        let pending = flow.ready && !flow.half_closed && (flow.header_written < flow.header.len() || flow.up_left > 0);
+        let wanted = Interest { read: true, write: pending || stream.wants_write() };
         if wanted != flow.interest {
             flow.interest = wanted;
             if let Err(error) = self.poller.modify(stream, token(index, 0), wanted) {
@@ -302,7 +357,7 @@ impl<'a> Streamer<'a> {
         let Some(flow) = self.flows.get_mut(index) else { return };
         self.open = self.open.saturating_sub(1);
         flow.stream = None;
-        if flow.connected {
+        if flow.ready {
             self.recorder.disconnected();
         }
         // A stream counts even when it began in the warm-up: its bytes are measured by the clock.
@@ -315,7 +370,7 @@ impl<'a> Streamer<'a> {
 }
 
 /// Bytes written; 0 when there is no room.
-fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize, ErrorKind> {
+fn write_some(stream: &mut Transport, bytes: &[u8]) -> Result<usize, ErrorKind> {
     match stream.write(bytes) {
         Ok(count) => Ok(count),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),

@@ -12,6 +12,15 @@ pub enum Protocol {
     Framed,
     /// Bytes without framing: an `echo`, `discard` or `source` server.
     Raw,
+    /// HTTP/1.1 requests and answers.
+    #[value(skip)]
+    Http,
+    /// MQTT sessions.
+    #[value(skip)]
+    Mqtt,
+    /// Nothing: the connection's TLS handshake is all there is.
+    #[value(skip)]
+    Handshake,
 }
 
 /// State of an answer.
@@ -43,11 +52,10 @@ impl Dialogue {
         Self { protocol, request_bytes, response_bytes, verify, sequence: first_sequence, received: 0, header: [0; RESPONSE_HEADER_BYTES] }
     }
 
-    /// Replaces `output` by the next request.
+    /// Appends the next request.
     pub fn begin(&mut self, output: &mut Vec<u8>) {
         self.sequence = self.sequence.wrapping_add(1);
         self.received = 0;
-        output.clear();
         if self.protocol == Protocol::Framed {
             let (request_bytes, response_bytes) = (self.request_bytes as u32, self.response_bytes as u32);
             let request = Request::Exchange { request_bytes, response_bytes, sequence: self.sequence };

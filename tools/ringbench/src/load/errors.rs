@@ -1,11 +1,11 @@
 //! Failures by kind. Every operation that was due ends either in the latency figures or here, never in neither.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 
 /// Why an operation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
     /// The connect was refused.
@@ -20,6 +20,16 @@ pub enum ErrorKind {
     Timeout,
     /// The answer or stream is not what was sent.
     Corrupt,
+    /// HTTP: an answer that blames the request (400 to 499).
+    Status4xx,
+    /// HTTP: an answer that tells of a failure of the server or a proxy (500 and above).
+    Status5xx,
+    /// MQTT: the server refused the session, a subscription or a message.
+    Rejected,
+    /// TLS: the handshake or a record was not acceptable to one side.
+    Tls,
+    /// TLS: a full handshake where the resumption of a session was asked for.
+    NotResumed,
     /// Open loop: due before the end, but no connection was free to send it in time.
     Unsent,
     /// The generator ran out of local ports.
@@ -39,6 +49,8 @@ impl ErrorKind {
             Some(libc::ETIMEDOUT) => Self::Timeout,
             Some(libc::EADDRNOTAVAIL) => Self::LocalPorts,
             Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => Self::LocalResources,
+            _ if error.kind() == io::ErrorKind::InvalidData => Self::Tls,
+            _ if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
             _ => Self::Network,
         }
     }
@@ -57,6 +69,11 @@ impl ErrorKind {
             Self::Closed => "connection closed before the answer",
             Self::Timeout => "answer timed out",
             Self::Corrupt => "answer damaged",
+            Self::Status4xx => "answered with a status of 400 to 499",
+            Self::Status5xx => "answered with a status of 500 or above",
+            Self::Rejected => "refused by the MQTT server",
+            Self::Tls => "TLS not acceptable",
+            Self::NotResumed => "TLS session not resumed",
             Self::Unsent => "due but never sent",
             Self::LocalPorts => "no local port left",
             Self::LocalResources => "no local descriptors or memory left",

@@ -1,15 +1,18 @@
 //! One worker of an exchange workload: pingpong, connect, idle.
 //!
-//! Called by `run` on its own thread. It owns its connections; it never waits anywhere but in its poller and at the start gate.
+//! Called by `run` on its own thread. It owns its connections; it never waits anywhere but in its poller and at the start gate. How a
+//! connection comes to be ready for operations is in `session`.
 
-use super::dialogue::Dialogue;
 use super::errors::ErrorKind;
 use super::recorder::Recorder;
 use super::run::{Clock, Gate};
 use super::schedule::{Next, Schedule};
-use super::slot::{Phase, Slot, Step, connect_result, start_connect};
+use super::slot::{Operation, Phase, Slot, Step, Verdict, start_connect};
+use super::talk::Talk;
 use super::{Plan, Workload};
 use crate::poller::{Interest, Poller, Ready};
+use crate::tls::TlsClient;
+use crate::transport::Transport;
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -22,22 +25,28 @@ const REST_NS: u64 = 10_000_000;
 const SCRATCH_BYTES: usize = 256 * 1024;
 
 pub(super) struct Exchanger<'a> {
-    plan: &'a Plan,
-    clock: Clock,
+    pub(super) plan: &'a Plan,
+    pub(super) tls: Option<TlsClient>,
+    pub(super) clock: Clock,
     pub(super) recorder: Recorder<'a>,
-    poller: Poller,
-    slots: Vec<Slot>,
+    pub(super) poller: Poller,
+    pub(super) slots: Vec<Slot>,
     schedule: Schedule,
-    /// Slots that can start an operation at once, with the time since when.
-    free: VecDeque<(usize, u64)>,
+    /// Slots that can start an operation at once, with the time since when; with pipelining once for each operation they have room for.
+    pub(super) free: VecDeque<(usize, u64)>,
     /// Slots that must connect first or rest.
-    down: VecDeque<usize>,
-    connecting: usize,
+    pub(super) down: VecDeque<usize>,
+    /// Slots with requests that wait for the rest of their pipeline, so that all go out in one write.
+    unsent: Vec<usize>,
+    pub(super) connecting: usize,
     busy: usize,
     untried: usize,
+    /// True while connections are made only for the tickets that the first measured ones need.
+    pub(super) priming: bool,
     next_sweep_ns: u64,
     ready: Vec<Ready>,
-    scratch: Vec<u8>,
+    answers: Vec<Verdict>,
+    pub(super) scratch: Vec<u8>,
 }
 
 impl<'a> Exchanger<'a> {
@@ -45,34 +54,37 @@ impl<'a> Exchanger<'a> {
     pub(super) fn new(plan: &'a Plan, clock: Clock, recorder: Recorder<'a>, worker: usize, connections: usize) -> io::Result<Self> {
         let mut slots = Vec::with_capacity(connections);
         for index in 0..connections {
-            // Far apart, so that the answers of two connections cannot be taken for each other.
-            let first_sequence = (worker as u32).wrapping_mul(0x0200_0000).wrapping_add((index as u32).wrapping_mul(1013));
-            let dialogue = Dialogue::new(plan.protocol, plan.request_bytes, plan.response_bytes, plan.verify, first_sequence);
-            let mut slot = Slot::new(dialogue);
+            let mut slot = Slot::new(Talk::new(plan, worker, index));
             slot.rest_until_ns = nanoseconds(plan.ramp).saturating_mul(index as u64) / connections.max(1) as u64;
             slots.push(slot);
         }
+        let tls = plan.tls.as_ref().map(TlsClient::for_worker);
         Ok(Self {
             plan,
+            priming: plan.workload == Workload::Connect && tls.as_ref().is_some_and(TlsClient::resumes),
+            tls,
             clock,
             recorder,
             poller: Poller::new()?,
             slots,
             schedule: Schedule::closed(0, 0),
-            free: VecDeque::with_capacity(connections),
+            free: VecDeque::with_capacity(connections.saturating_mul(plan.pipeline)),
             down: (0..connections).collect(),
+            unsent: Vec::new(),
             connecting: 0,
             busy: 0,
             untried: connections,
             next_sweep_ns: 0,
             ready: Vec::new(),
+            answers: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
         })
     }
 
     /// Opens what stays open, waits for the other workers, does the measured work and closes.
     pub(super) fn run(&mut self, gate: &Gate, worker: usize, limit: u64) -> io::Result<()> {
-        let established = if self.plan.workload == Workload::Connect { Ok(()) } else { self.establish() };
+        let established = if self.plan.workload == Workload::Connect && !self.priming { Ok(()) } else { self.establish() };
+        self.priming = false;
         // Whatever happened, the others must not wait for ever.
         let begin_ns = gate.pass(self.clock);
         established?;
@@ -175,9 +187,13 @@ impl<'a> Exchanger<'a> {
     }
 
     fn start_due(&mut self, now_ns: u64) -> Next {
+        let mut last = None;
         while let Some(&(index, free_since_ns)) = self.free.front() {
             let next = self.schedule.take(now_ns);
-            let Next::Start { intended_ns } = next else { return next };
+            let Next::Start { intended_ns } = next else {
+                last = Some(next);
+                break;
+            };
             self.free.pop_front();
             if self.schedule.is_open() {
                 self.recorder.lag(self.clock.now().saturating_sub(intended_ns.max(free_since_ns)));
@@ -187,13 +203,16 @@ impl<'a> Exchanger<'a> {
             let intended_ns = if self.schedule.is_open() { intended_ns } else { start_ns };
             self.begin(index, intended_ns, start_ns);
         }
-        self.schedule.peek(now_ns)
+        for index in std::mem::take(&mut self.unsent) {
+            self.push(index);
+        }
+        last.unwrap_or_else(|| self.schedule.peek(now_ns))
     }
 
     /// Starts an operation on a free slot.
     fn begin(&mut self, index: usize, intended_ns: u64, now_ns: u64) {
         let Some(slot) = self.slots.get_mut(index) else { return };
-        slot.intended_ns = Some(intended_ns);
+        slot.operations.push_back(Operation { intended_ns, deadline_ns: u64::MAX });
         self.busy += 1;
         if slot.phase == Phase::Down {
             self.open(index, now_ns);
@@ -215,7 +234,7 @@ impl<'a> Exchanger<'a> {
         });
         match opened {
             Ok(stream) => {
-                slot.stream = Some(stream);
+                slot.transport = Some(Transport::Plain(stream));
                 slot.phase = Phase::Connecting;
                 self.connecting += 1;
             }
@@ -223,27 +242,39 @@ impl<'a> Exchanger<'a> {
         }
     }
 
-    /// Sends the request of the operation under way.
-    fn ask(&mut self, index: usize, now_ns: u64) {
+    /// Sends the request of the newest operation under way.
+    pub(super) fn ask(&mut self, index: usize, now_ns: u64) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.prepare();
         slot.phase = Phase::Busy;
-        slot.deadline_ns = now_ns.saturating_add(nanoseconds(self.plan.timeout));
-        self.push(index);
+        if let Some(operation) = slot.operations.back_mut() {
+            operation.deadline_ns = now_ns.saturating_add(nanoseconds(self.plan.timeout));
+        }
+        if self.plan.pipeline == 1 {
+            self.push(index);
+        } else if self.unsent.last() != Some(&index) {
+            self.unsent.push(index);
+        }
     }
 
     /// Writes what is pending and keeps the poller's interest right.
-    fn push(&mut self, index: usize) {
+    pub(super) fn push(&mut self, index: usize) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         match slot.write() {
             Ok(count) => self.recorder.bytes(self.clock.now(), count, 0),
             Err(kind) => return self.fail(index, kind),
         }
+        self.settle(index);
+    }
+
+    /// Keeps the poller's interest right.
+    pub(super) fn settle(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
         let wanted = Interest { read: true, write: slot.has_output() };
         if wanted != slot.interest {
             slot.interest = wanted;
-            let Some(stream) = &slot.stream else { return };
-            if let Err(error) = self.poller.modify(stream, token(index, slot.birth), wanted) {
+            let Some(transport) = &slot.transport else { return };
+            if let Err(error) = self.poller.modify(transport, token(index, slot.birth), wanted) {
                 self.fail(index, ErrorKind::of(&error));
             }
         }
@@ -251,106 +282,135 @@ impl<'a> Exchanger<'a> {
 
     fn handle(&mut self, event: Ready) {
         let (index, birth) = split(event.token);
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.birth == birth && slot.stream.is_some()) else { return };
-        if slot.phase == Phase::Connecting {
-            return match slot.stream.as_ref().and_then(connect_result) {
-                None => {}
-                Some(Err(kind)) => self.fail(index, kind),
-                Some(Ok(())) => self.connected(index),
-            };
-        }
-        if event.write && slot.has_output() {
-            self.push(index);
-        }
-        if event.read {
-            self.pull(index);
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.birth == birth && slot.transport.is_some()) else { return };
+        match slot.phase {
+            Phase::Connecting => self.connected(index),
+            Phase::Securing => self.secure(index),
+            Phase::Lingering => self.linger(index),
+            _ => {
+                if event.write && slot.has_output() {
+                    self.push(index);
+                }
+                if event.read {
+                    self.pull(index);
+                }
+            }
         }
     }
 
-    fn connected(&mut self, index: usize) {
-        let now_ns = self.clock.now();
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        self.connecting -= 1;
-        self.recorder.connected(slot.connect_ns, now_ns);
-        slot.phase = Phase::Ready;
-        if slot.intended_ns.is_some() {
-            return self.ask(index, now_ns);
-        }
-        slot.deadline_ns = u64::MAX;
-        self.free.push_back((index, now_ns));
-        self.tried();
-        // An empty push settles the interest: reading, to notice a close.
-        self.push(index);
-    }
-
+    /// Reads, and ends the operations that were answered.
     fn pull(&mut self, index: usize) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         let mut received = 0;
-        let step = slot.read(&mut self.scratch, &mut received);
+        let mut answers = std::mem::take(&mut self.answers);
+        let step = slot.read(&mut self.scratch, &mut received, &mut answers);
         let now_ns = self.clock.now();
         self.recorder.bytes(now_ns, 0, received);
+        let count = answers.len();
+        for verdict in answers.drain(..) {
+            self.answered(index, verdict, now_ns);
+        }
+        self.answers = answers;
+        if count > 0 && self.go_on(index, count, now_ns) {
+            return;
+        }
         match step {
             Step::Blocked => {}
-            Step::Failed(kind) => self.fail(index, kind),
-            Step::Done(server) => {
-                slot.phase = Phase::Ready;
-                slot.deadline_ns = u64::MAX;
-                if let Some(intended_ns) = slot.intended_ns.take() {
-                    self.busy -= 1;
-                    let measured = intended_ns >= self.recorder.measured_from_ns();
-                    let first = measured && !std::mem::replace(&mut slot.answered, true);
-                    self.recorder.success(intended_ns, now_ns, server, first);
-                }
-                if self.plan.workload == Workload::Connect {
-                    self.close(index);
-                }
-                self.free.push_back((index, now_ns));
-            }
+            Step::Opened => self.opened(index),
+            Step::Failed(kind) => return self.fail(index, kind),
+        }
+        // The protocol may have replied to what it read.
+        if self.slots.get(index).is_some_and(Slot::has_output) {
+            self.push(index);
         }
     }
 
-    /// Ends an operation, or a connection without one, as a failure.
-    fn fail(&mut self, index: usize, kind: ErrorKind) {
+    /// Ends the oldest operation of a slot with its answer.
+    pub(super) fn answered(&mut self, index: usize, verdict: Verdict, now_ns: u64) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        let Some(Operation { intended_ns, .. }) = slot.operations.pop_front() else { return };
+        self.busy -= 1;
+        if slot.operations.is_empty() {
+            slot.phase = Phase::Ready;
+            slot.deadline_ns = u64::MAX;
+        }
+        match verdict {
+            Ok(server) => {
+                let measured = intended_ns >= self.recorder.measured_from_ns();
+                let first = measured && !std::mem::replace(&mut slot.answered, true);
+                self.recorder.success(intended_ns, now_ns, server, first);
+            }
+            Err(kind) => self.recorder.failure(intended_ns, now_ns, kind),
+        }
+    }
+
+    /// After answers: the slot is free for as many operations, or its connection ends; true when it ended.
+    fn go_on(&mut self, index: usize, count: usize, now_ns: u64) -> bool {
+        let Some(slot) = self.slots.get_mut(index) else { return true };
+        if self.plan.workload == Workload::Connect {
+            self.close(index);
+            self.free.push_back((index, now_ns));
+            return true;
+        }
+        if slot.talk.closes() {
+            if !slot.operations.is_empty() {
+                // Requests behind the last answer were sent in vain.
+                self.fail(index, ErrorKind::Closed);
+                return true;
+            }
+            self.close(index);
+            self.free.retain(|&(other, _)| other != index);
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.rest_until_ns = now_ns;
+            }
+            self.down.push_back(index);
+            return true;
+        }
+        self.free.extend(std::iter::repeat_n((index, now_ns), count));
+        false
+    }
+
+    /// Ends a slot's operations, or a connection without one, as failures.
+    pub(super) fn fail(&mut self, index: usize, kind: ErrorKind) {
         let now_ns = self.clock.now();
-        let was_ready = self.slots.get(index).is_some_and(|slot| slot.phase == Phase::Ready);
-        let never_connected = self.slots.get(index).is_some_and(|slot| matches!(slot.phase, Phase::Connecting | Phase::Down));
+        let was_free = self.slots.get(index).is_some_and(|slot| slot.phase == Phase::Ready || self.plan.pipeline > 1);
         self.close(index);
         let Some(slot) = self.slots.get_mut(index) else { return };
-        match slot.intended_ns.take() {
-            Some(intended_ns) => {
-                self.busy -= 1;
-                self.recorder.failure(intended_ns, now_ns, kind);
+        if slot.operations.is_empty() {
+            self.recorder.lost(now_ns, kind);
+            // A counted closed loop ends after that many attempts, also when nobody ever accepts a connection.
+            if self.plan.count.is_some() && !self.schedule.is_open() {
+                self.schedule.take(now_ns);
             }
-            None => {
-                self.recorder.lost(now_ns, kind);
-                // A counted closed loop ends after that many attempts, also when nobody ever accepts a connection.
-                if self.plan.count.is_some() && !self.schedule.is_open() {
-                    self.schedule.take(now_ns);
-                }
-            }
+        }
+        for operation in slot.operations.drain(..) {
+            self.busy -= 1;
+            self.recorder.failure(operation.intended_ns, now_ns, kind);
         }
         slot.rest_until_ns = now_ns.saturating_add(REST_NS);
-        if was_ready {
+        if was_free {
             self.free.retain(|&(other, _)| other != index);
         }
-        if never_connected && self.plan.workload != Workload::Connect {
-            self.tried();
-        }
+        self.tried(index);
         self.down.push_back(index);
     }
 
-    fn tried(&mut self) {
-        self.untried = self.untried.saturating_sub(1);
+    pub(super) fn tried(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        if !std::mem::replace(&mut slot.tried, true) {
+            self.untried = self.untried.saturating_sub(1);
+        }
     }
 
-    fn close(&mut self, index: usize) {
+    pub(super) fn close(&mut self, index: usize) {
         let Some(slot) = self.slots.get_mut(index) else { return };
+        slot.say_goodbye();
         match slot.phase {
-            Phase::Connecting => self.connecting -= 1,
-            Phase::Ready | Phase::Busy => self.recorder.disconnected(),
+            Phase::Connecting | Phase::Securing | Phase::Opening => self.connecting -= 1,
+            Phase::Ready | Phase::Busy | Phase::Lingering => self.recorder.disconnected(),
             Phase::Down => {}
         }
-        slot.stream = None;
+        slot.transport = None;
         slot.phase = Phase::Down;
         slot.deadline_ns = u64::MAX;
     }
@@ -363,7 +423,7 @@ impl<'a> Exchanger<'a> {
                 return;
             }
             let Some(index) = self.down.pop_front() else { return };
-            if self.plan.workload == Workload::Connect {
+            if self.plan.workload == Workload::Connect && !self.priming {
                 self.free.push_back((index, now_ns));
             } else {
                 self.open(index, now_ns);
@@ -374,10 +434,11 @@ impl<'a> Exchanger<'a> {
     fn sweep(&mut self) {
         let now_ns = self.clock.now();
         for index in 0..self.slots.len() {
-            let Some(slot) = self.slots.get(index) else { continue };
-            if slot.deadline_ns <= now_ns {
-                let connecting = slot.phase == Phase::Connecting;
-                self.fail(index, if connecting { ErrorKind::ConnectTimeout } else { ErrorKind::Timeout });
+            let Some(slot) = self.slots.get(index).filter(|slot| slot.earliest_deadline_ns() <= now_ns) else { continue };
+            match slot.phase {
+                Phase::Lingering => self.leave(index),
+                Phase::Connecting => self.fail(index, ErrorKind::ConnectTimeout),
+                _ => self.fail(index, ErrorKind::Timeout),
             }
         }
     }

@@ -2,12 +2,12 @@
 
 use super::Plan;
 use super::exchange::nanoseconds;
-use super::recorder::{Interval, Share};
+use super::recorder::{Interval, Share, latency_histogram};
 use super::run::{Outcome, Report};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Intervals whose histograms are kept, so that all workers' parts of a second can be merged; older ones shrink to a point.
 const RECENT: usize = 30;
@@ -33,6 +33,9 @@ pub struct IntervalPoint {
     pub p99_us: f64,
     /// Largest latency in microseconds.
     pub max_us: f64,
+    /// The latencies themselves, compressed (HdrHistogram V2, deflated): a second of them takes a few kilobytes.
+    #[serde(skip)]
+    pub histogram: Vec<u8>,
 }
 
 impl IntervalPoint {
@@ -47,16 +50,21 @@ impl IntervalPoint {
             p50_us: microseconds(interval.latency.value_at_quantile(0.5)),
             p99_us: microseconds(interval.latency.value_at_quantile(0.99)),
             max_us: microseconds(interval.latency.max()),
+            histogram: crate::hdr::compress(&interval.latency),
         }
     }
 
-    /// A worker that was silent for long hands over an old second: its counts still count, the percentiles stay.
-    fn add_late(&mut self, late: &Self) {
-        self.operations += late.operations;
-        self.errors += late.errors;
-        self.bytes_up += late.bytes_up;
-        self.bytes_down += late.bytes_down;
-        self.max_us = self.max_us.max(late.max_us);
+    /// A worker that was silent for long hands over an old second.
+    fn add_late(&mut self, late: &Interval) {
+        let mut whole = Interval::empty(self.second);
+        whole.latency = crate::hdr::expand(&self.histogram).unwrap_or_else(latency_histogram);
+        whole.operations = self.operations;
+        merge(&mut whole, late);
+        let (errors, up, down) = (self.errors, self.bytes_up, self.bytes_down);
+        *self = Self::of(&whole);
+        self.errors += errors;
+        self.bytes_up += up;
+        self.bytes_down += down;
     }
 }
 
@@ -90,7 +98,7 @@ impl Merged {
     fn add(&mut self, interval: Interval) {
         merge(&mut self.total, &interval);
         if let Some(point) = self.points.get_mut(&interval.index) {
-            return point.add_late(&IntervalPoint::of(&interval));
+            return point.add_late(&interval);
         }
         match self.recent.get_mut(&interval.index) {
             Some(known) => merge(known, &interval),
@@ -107,7 +115,7 @@ impl Merged {
         }
     }
 
-    pub(super) fn finish(mut self, plan: &Plan, reports: &[Report]) -> Outcome {
+    pub(super) fn finish(mut self, plan: &Plan, reports: &[Report], begun: SystemTime) -> Outcome {
         while !self.recent.is_empty() {
             self.shrink_oldest();
         }
@@ -129,8 +137,10 @@ impl Merged {
             errors: self.total.errors,
             bytes_up: self.total.bytes_up,
             bytes_down: self.total.bytes_down,
+            handshakes: self.total.handshakes,
             measured: Duration::from_nanos(measured_ns),
             servers,
+            begun,
             intervals: self.points.into_values().collect(),
             generator: reports.iter().map(|report| report.cost).collect(),
         }
@@ -145,6 +155,8 @@ fn merge(into: &mut Interval, from: &Interval) {
     into.errors.merge(&from.errors);
     into.bytes_up += from.bytes_up;
     into.bytes_down += from.bytes_down;
+    into.handshakes.full += from.handshakes.full;
+    into.handshakes.resumed += from.handshakes.resumed;
 }
 
 #[cfg(test)]
@@ -168,11 +180,11 @@ mod tests {
         }
         merged.add(interval(3, 5000));
         let plan = Plan::new(SocketAddr::from(([127, 0, 0, 1], 1)));
-        let outcome = merged.finish(&plan, &[]);
+        let outcome = merged.finish(&plan, &[], SystemTime::UNIX_EPOCH);
         assert_eq!((outcome.operations, outcome.latency.len(), outcome.intervals.len()), (201, 201, 200));
         assert!(outcome.intervals.iter().enumerate().all(|(index, point)| point.second == index as u64));
         let late = outcome.intervals.get(3).expect("there");
-        assert_eq!(late.operations, 2);
+        assert_eq!((late.operations, crate::hdr::expand(&late.histogram).map(|histogram| histogram.len())), (2, Some(2)));
         assert!(late.max_us > 4900.0 && late.p50_us < 20.0, "{late:?}");
     }
 
@@ -181,7 +193,7 @@ mod tests {
         let mut merged = Merged::new();
         merged.add(interval(0, 10));
         merged.add(interval(0, 30));
-        let outcome = merged.finish(&Plan::new(SocketAddr::from(([127, 0, 0, 1], 1))), &[]);
+        let outcome = merged.finish(&Plan::new(SocketAddr::from(([127, 0, 0, 1], 1))), &[], SystemTime::UNIX_EPOCH);
         assert_eq!(outcome.intervals.iter().map(|point| point.operations).collect::<Vec<_>>(), [2]);
     }
 }

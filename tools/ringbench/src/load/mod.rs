@@ -7,21 +7,33 @@ mod bulk;
 mod dialogue;
 mod errors;
 mod exchange;
+mod http;
 mod merge;
+mod mqtt;
 mod recorder;
 mod run;
 mod schedule;
+mod session;
 mod slot;
+mod talk;
 
 pub use dialogue::Protocol;
 pub use errors::{ErrorCounts, ErrorKind};
+pub use http::{HttpParts, HttpRequest};
 pub use merge::IntervalPoint;
-pub use recorder::{Share, latency_histogram};
+pub use mqtt::{MqttAction, MqttSession};
+pub use recorder::{Handshakes, Share, latency_histogram};
 pub use run::{GeneratorCost, Outcome, Snapshot, run};
 
+use crate::tls::TlsClient;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// Most requests under way on one connection.
+const PIPELINE_MAX: usize = 1024;
+/// Largest MQTT message; leaves room for its head in the largest packet.
+const MQTT_PAYLOAD_BYTES_MAX: usize = 1000 * 1024;
 
 /// What the connections do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -92,6 +104,14 @@ pub struct Plan {
     pub timeout: Duration,
     /// Compare every byte with what must have been sent.
     pub verify: bool,
+    /// Requests under way at once on one connection; above 1 with HTTP only.
+    pub pipeline: usize,
+    /// What is asked with [`Protocol::Http`].
+    pub http: Option<HttpRequest>,
+    /// What is said with [`Protocol::Mqtt`]; without it the defaults.
+    pub mqtt: Option<MqttSession>,
+    /// TLS on every connection.
+    pub tls: Option<TlsClient>,
 }
 
 /// Why a plan cannot be run.
@@ -126,7 +146,29 @@ impl Plan {
             ramp: Duration::ZERO,
             timeout: Duration::from_secs(10),
             verify: false,
+            pipeline: 1,
+            http: None,
+            mqtt: None,
+            tls: None,
         }
+    }
+
+    /// What one operation is called in a report.
+    pub fn unit(&self) -> &'static str {
+        let action = self.mqtt.as_ref().map(|session| session.action);
+        match (self.protocol, self.workload) {
+            (Protocol::Http, _) => "request",
+            (Protocol::Handshake, _) => "handshake",
+            (Protocol::Mqtt, Workload::Connect) => "session",
+            (Protocol::Mqtt, _) if action == Some(MqttAction::Publish) => "message",
+            (Protocol::Mqtt, _) => "ping",
+            (_, workload) => workload.unit(),
+        }
+    }
+
+    /// True when a connection's opening is the whole operation.
+    fn opening_is_all(&self) -> bool {
+        self.workload == Workload::Connect && matches!(self.protocol, Protocol::Handshake | Protocol::Mqtt)
     }
 
     /// Checks what the types do not.
@@ -149,6 +191,20 @@ impl Plan {
             Some("the rate must be above 0")
         } else if self.rate.is_some() && !matches!(self.workload, Workload::Pingpong | Workload::Connect) {
             Some("a rate is possible for pingpong and connect only")
+        } else if self.pipeline == 0 || self.pipeline > PIPELINE_MAX {
+            Some("a pipeline holds 1 to 1024 requests")
+        } else if self.pipeline > 1 && (self.protocol != Protocol::Http || self.workload != Workload::Pingpong) {
+            Some("only HTTP requests on connections that stay open can be pipelined")
+        } else if self.workload.is_bulk() && !framed && self.protocol != Protocol::Raw {
+            Some("bulk streams are framed or raw")
+        } else if self.protocol == Protocol::Handshake && (self.tls.is_none() || self.workload != Workload::Connect) {
+            Some("handshakes need TLS and a connection for each")
+        } else if self.protocol == Protocol::Http && self.http.is_none() {
+            Some("there is no HTTP request to send")
+        } else if self.mqtt.as_ref().is_some_and(|session| session.qos > 2 || session.payload_bytes < 8) {
+            Some("MQTT messages have at least 8 bytes and a quality of service of 0 to 2")
+        } else if self.mqtt.as_ref().is_some_and(|session| session.payload_bytes > MQTT_PAYLOAD_BYTES_MAX) {
+            Some("MQTT messages have at most 1000 KiB here")
         } else if self.duration.is_zero() {
             Some("the duration must be above 0")
         } else if self.timeout.is_zero() {
@@ -164,5 +220,7 @@ impl Plan {
     }
 }
 
+#[cfg(test)]
+mod protocol_tests;
 #[cfg(test)]
 mod tests;

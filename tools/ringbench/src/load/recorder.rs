@@ -40,13 +40,22 @@ pub struct Share {
     pub connections: u64,
 }
 
+/// TLS handshakes completed in the measured part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Handshakes {
+    /// Full ones.
+    pub full: u64,
+    /// Those that resumed an earlier session.
+    pub resumed: u64,
+}
+
 /// One interval of one worker.
 pub struct Interval {
     /// Number of the interval since the measured part began, from 0.
     pub index: u64,
     /// Latencies of operations that ended in it.
     pub latency: Histogram<u64>,
-    /// Connect times.
+    /// Times until a connection was ready for operations.
     pub connect: Histogram<u64>,
     /// Open loop: how late the generator itself was when a connection was free.
     pub lag: Histogram<u64>,
@@ -58,6 +67,8 @@ pub struct Interval {
     pub bytes_up: u64,
     /// Bytes received.
     pub bytes_down: u64,
+    /// TLS handshakes.
+    pub handshakes: Handshakes,
 }
 
 impl Interval {
@@ -72,6 +83,7 @@ impl Interval {
             errors: ErrorCounts::default(),
             bytes_up: 0,
             bytes_down: 0,
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -150,6 +162,15 @@ impl<'a> Recorder<'a> {
         self.live.connected.fetch_add(1, Ordering::Relaxed);
         self.turn(now_ns);
         self.current.connect.saturating_record(now_ns.saturating_sub(begun_ns));
+    }
+
+    /// A TLS handshake is complete; before the measured part it does not count.
+    pub fn handshake(&mut self, now_ns: u64, resumed: bool) {
+        if now_ns >= self.measure_from_ns {
+            self.turn(now_ns);
+            self.current.handshakes.full += u64::from(!resumed);
+            self.current.handshakes.resumed += u64::from(resumed);
+        }
     }
 
     /// A connection that was established is gone.

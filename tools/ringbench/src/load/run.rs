@@ -4,7 +4,7 @@ use super::bulk::Streamer;
 use super::errors::ErrorCounts;
 use super::exchange::{Exchanger, nanoseconds};
 use super::merge::Merged;
-use super::recorder::{Live, Recorder, Share};
+use super::recorder::{Handshakes, Live, Recorder, Share};
 use super::{IntervalPoint, Plan, PlanError};
 use crate::cpu::{self, CpuTime};
 use crate::protocol::ServerName;
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::sync::{Barrier, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Time since the run began.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ pub struct GeneratorCost {
 pub struct Outcome {
     /// Latency of operations in nanoseconds, from the intended start; timeouts included with the time waited.
     pub latency: Histogram<u64>,
-    /// Time to connect in nanoseconds.
+    /// Time until a connection was ready for operations, in nanoseconds: connect, TLS handshake, the protocol's own opening.
     pub connect: Histogram<u64>,
     /// Open loop: how late the generator itself sent, in nanoseconds.
     pub lag: Histogram<u64>,
@@ -83,10 +83,14 @@ pub struct Outcome {
     pub bytes_up: u64,
     /// Bytes received in the measured part.
     pub bytes_down: u64,
+    /// TLS handshakes in the measured part.
+    pub handshakes: Handshakes,
     /// Length of the measured part, until the last measured operation ended.
     pub measured: Duration,
     /// Answers by server name; empty when answers name no server.
     pub servers: BTreeMap<String, Share>,
+    /// When the measured part began.
+    pub begun: SystemTime,
     /// Second by second.
     pub intervals: Vec<IntervalPoint>,
     /// Cost of each worker.
@@ -114,6 +118,7 @@ pub fn run(plan: &Plan, mut observe: impl FnMut(Snapshot)) -> io::Result<Outcome
     plan.check().map_err(|error: PlanError| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let live = Live::default();
     let clock = Clock(Instant::now());
+    let wall = SystemTime::now();
     let gate = Gate { barrier: Barrier::new(plan.threads), begin_ns: OnceLock::new() };
     let (sender, receiver) = channel();
     let mut merged = Merged::new();
@@ -138,7 +143,9 @@ pub fn run(plan: &Plan, mut observe: impl FnMut(Snapshot)) -> io::Result<Outcome
         let panicked = || io::Error::other("a load worker panicked");
         workers.into_iter().map(|worker| worker.join().map_err(|_| panicked())?).collect::<io::Result<Vec<Report>>>()
     })?;
-    Ok(merged.finish(plan, &reports))
+    let begin_ns = gate.begin_ns.get().copied().unwrap_or(0);
+    let begun = wall + Duration::from_nanos(begin_ns) + plan.warmup;
+    Ok(merged.finish(plan, &reports, begun))
 }
 
 /// What a worker reports at its end.

@@ -1,9 +1,13 @@
 //! A run as JSON, for programs. Field names carry their units; new fields may come, old ones stay.
 
 use super::percentile_rows;
+use crate::hdr;
 use crate::load::{Outcome, Plan};
+use crate::tls::TlsClient;
+use base64::Engine;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
+use std::time::SystemTime;
 
 /// The plan and what it measured.
 pub fn outcome(plan: &Plan, outcome: &Outcome) -> Value {
@@ -24,7 +28,18 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> Value {
             "warmup_s": plan.warmup.as_secs_f64(),
             "timeout_s": plan.timeout.as_secs_f64(),
             "verify": plan.verify,
+            "unit": plan.unit(),
+            "pipeline": plan.pipeline,
+            "tls": plan.tls.as_ref().map(TlsClient::version),
+            "mqtt": plan.mqtt.as_ref().map(|session| json!({
+                "version": session.version,
+                "action": session.action,
+                "qos": session.qos,
+                "keepalive_s": session.keepalive_s,
+                "payload_bytes": session.payload_bytes,
+            })),
         },
+        "begun_unix_s": outcome.begun.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
         "measured_s": outcome.measured.as_secs_f64(),
         "operations": outcome.operations,
         "rate_per_s": outcome.rate(),
@@ -35,6 +50,8 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> Value {
         "latency_us": latency(&outcome.latency),
         "connect_us": latency(&outcome.connect),
         "generator_lag_us": latency(&outcome.lag),
+        "latency_histogram": base64::engine::general_purpose::STANDARD.encode(hdr::compress(&outcome.latency)),
+        "handshakes": outcome.handshakes,
         "servers": outcome.servers,
         "intervals": outcome.intervals,
         "generator": outcome.generator,
@@ -60,7 +77,7 @@ fn latency(histogram: &Histogram<u64>) -> Value {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::load::{ErrorCounts, ErrorKind, latency_histogram};
+    use crate::load::{ErrorCounts, ErrorKind, Handshakes, latency_histogram};
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -74,6 +91,8 @@ pub(super) mod tests {
             errors: ErrorCounts::default(),
             bytes_up: 0,
             bytes_down: 0,
+            handshakes: Handshakes::default(),
+            begun: std::time::SystemTime::UNIX_EPOCH,
             measured: Duration::from_secs(1),
             servers: BTreeMap::new(),
             intervals: Vec::new(),

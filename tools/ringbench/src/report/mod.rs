@@ -1,11 +1,17 @@
 //! What people and programs get to see of a run: tables, charts and JSON. Pure: an outcome in, text out.
 
 mod chart;
+mod files;
 mod json;
+mod page;
+mod run;
 mod table;
 
 pub use chart::distribution;
+pub use files::{hgrm, hlog};
 pub use json::outcome as json;
+pub use page::page;
+pub use run::{Run, comparison};
 pub use table::{percentile_rows, percentiles, summary};
 
 /// Quantiles of every latency table, with their names.

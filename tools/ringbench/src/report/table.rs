@@ -38,7 +38,7 @@ pub fn percentiles(columns: &[(&str, &Histogram<u64>)]) -> String {
 /// Everything a person wants to know of a run.
 pub fn summary(plan: &Plan, outcome: &Outcome) -> String {
     let seconds = outcome.measured.as_secs_f64();
-    let unit = plan.workload.unit();
+    let unit = plan.unit();
     let mut text = String::new();
     let per_second = |value: f64| value / seconds.max(1e-9);
     if plan.workload.is_bulk() {
@@ -55,6 +55,10 @@ pub fn summary(plan: &Plan, outcome: &Outcome) -> String {
         let _ = writeln!(text, "{} {unit}s in {seconds:.2} s: {}/s", outcome.operations, units::count(outcome.rate()));
         let title = if plan.rate.is_some() { "from due time" } else { unit };
         text.push_str(&percentiles(&[(title, &outcome.latency), ("connect", &outcome.connect)]));
+    }
+    let handshakes = outcome.handshakes;
+    if handshakes.full + handshakes.resumed > 0 {
+        let _ = writeln!(text, "  TLS handshakes: {} full, {} resumed", handshakes.full, handshakes.resumed);
     }
     text.push_str(&errors(outcome));
     text.push_str(&super::distribution(outcome));

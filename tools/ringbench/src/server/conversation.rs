@@ -2,16 +2,22 @@
 //!
 //! Driven by the server's loop; it never waits. What it holds is bounded: it stops reading while [`OUTPUT_BYTES_MAX`] are unsent.
 
+use super::broker::{Broker, Session, Who};
+use super::http::HttpService;
 use super::{Failure, Mode, ServerOptions};
+use crate::mqtt::Packet;
 use crate::pattern;
 use crate::poller::Interest;
 use crate::protocol::{REQUEST_HEADER_BYTES, Request, ResponseHeader, ServerName, Summary};
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use crate::transport::Transport;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Reading pauses while more than this is unsent, in bytes.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// A subscriber that leaves more than this unread is closed, in bytes.
+const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Stream bytes written per call, in bytes.
 const STREAM_WRITE_BYTES: usize = 64 * 1024;
 
@@ -19,8 +25,8 @@ const STREAM_WRITE_BYTES: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Continue,
-    /// Call `release` after the server's delay.
-    Hold,
+    /// Something was answered: send it at once, or `hold` it for the server's delay and this one.
+    Answered(Duration),
     Close,
 }
 
@@ -50,14 +56,16 @@ enum Role {
     Framed(Framed),
     /// Raw source: a stream without a header or a summary.
     Source(Stream),
+    Http(HttpService),
+    Mqtt(Session),
 }
 
 pub(super) struct Conversation {
-    stream: TcpStream,
+    stream: Transport,
     birth: u32,
     name: ServerName,
     failure: Failure,
-    delayed: bool,
+    connack: u8,
     role: Role,
     output: Vec<u8>,
     written: usize,
@@ -67,19 +75,21 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(stream: TcpStream, birth: u32, options: &ServerOptions) -> Self {
+    pub(super) fn new(stream: Transport, who: Who, options: &ServerOptions) -> Self {
         let role = match options.mode {
             Mode::Echo => Role::Echo,
             Mode::Discard => Role::Discard,
-            Mode::NamedEcho => Role::Framed(Framed::Header { have: 0, bytes: [0; REQUEST_HEADER_BYTES] }),
+            Mode::NamedEcho | Mode::Tls => Role::Framed(Framed::Header { have: 0, bytes: [0; REQUEST_HEADER_BYTES] }),
             Mode::Source => Role::Source(Stream::new(false, true, false, 0)),
+            Mode::Http => Role::Http(HttpService::new(options.status)),
+            Mode::Mqtt => Role::Mqtt(Session::new(who)),
         };
         Self {
             stream,
-            birth,
+            birth: who.1,
             name: options.name,
             failure: options.failure,
-            delayed: !options.delay.is_zero(),
+            connack: options.connack,
             role,
             output: Vec::new(),
             written: 0,
@@ -89,7 +99,7 @@ impl Conversation {
         }
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
+    pub(super) fn stream(&self) -> &Transport {
         &self.stream
     }
 
@@ -103,7 +113,12 @@ impl Conversation {
         }
         let pending = self.output.len() - self.written;
         let streaming = self.current_stream().is_some_and(|stream| stream.wants_to_write(self.input_ended));
-        Interest { read: !self.input_ended && pending < OUTPUT_BYTES_MAX, write: pending > 0 || streaming }
+        Interest { read: !self.input_ended && pending < OUTPUT_BYTES_MAX, write: pending > 0 || streaming || self.stream.wants_write() }
+    }
+
+    /// Begins the delay of an answer: nothing is read or written until its end.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
     }
 
     /// Ends the delay of an answer.
@@ -111,8 +126,19 @@ impl Conversation {
         self.held = false;
     }
 
-    /// Reads once and answers what is complete.
-    pub(super) fn readable(&mut self, scratch: &mut [u8], answered: &AtomicU64) -> Verdict {
+    /// Reads what there is, at most once the size of `scratch`, and answers what is complete.
+    pub(super) fn readable(&mut self, scratch: &mut [u8], answered: &AtomicU64, broker: &mut Broker) -> Verdict {
+        let verdict = self.read(scratch, answered, broker);
+        if matches!(verdict, Verdict::Continue | Verdict::Answered(_)) && self.stream.end_is_next() {
+            return match self.read(scratch, answered, broker) {
+                Verdict::Continue => verdict,
+                other => other,
+            };
+        }
+        verdict
+    }
+
+    fn read(&mut self, scratch: &mut [u8], answered: &AtomicU64, broker: &mut Broker) -> Verdict {
         let count = match self.stream.read(scratch) {
             Ok(count) => count,
             Err(error) if retry(&error) => return Verdict::Continue,
@@ -129,18 +155,35 @@ impl Conversation {
             _ => {}
         }
         let before = self.output.len();
-        if !self.consume(input, answered) {
-            return Verdict::Close;
+        let Some(delay) = self.consume(input, answered, broker) else { return Verdict::Close };
+        if self.output.len() == before {
+            return Verdict::Continue;
         }
-        if self.failure == Failure::Truncate && self.output.len() > before {
+        if self.failure == Failure::Truncate {
             self.output.truncate(before + (self.output.len() - before) / 2);
             self.close_when_flushed = true;
         }
-        if self.delayed && self.output.len() > before {
-            self.held = true;
-            return Verdict::Hold;
+        Verdict::Answered(delay)
+    }
+
+    /// Queues an MQTT message for this client; false when it has left too much unread.
+    pub(super) fn deliver(&mut self, message: Packet) -> bool {
+        if let Role::Mqtt(session) = &mut self.role {
+            session.deliver(message, &mut self.output);
         }
-        Verdict::Continue
+        self.output.len() - self.written <= BACKLOG_BYTES_MAX
+    }
+
+    /// True while an answer is delayed.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// The connection ends: what others know of it goes too.
+    pub(super) fn leave(&self, broker: &mut Broker) {
+        if let Role::Mqtt(session) = &self.role {
+            session.leave(broker);
+        }
     }
 
     /// Writes what there is room for.
@@ -155,7 +198,14 @@ impl Conversation {
             }
             self.output.clear();
             self.written = 0;
+            if self.stream.flush().is_err() {
+                return Verdict::Close;
+            }
+            if self.stream.wants_write() {
+                return Verdict::Continue;
+            }
             if self.close_when_flushed {
+                self.stream.end_writing();
                 return Verdict::Close;
             }
             // One large write per turn: other connections of this server wait behind it.
@@ -199,7 +249,7 @@ impl Conversation {
             }
             None => {
                 // The close may still have to pass unread bytes of ours; an explicit end of stream is never mistaken for a reset.
-                let _ = self.stream.shutdown(Shutdown::Write);
+                self.stream.end_writing();
                 Verdict::Close
             }
         }
@@ -212,14 +262,26 @@ impl Conversation {
         }
     }
 
-    /// Takes input; false when it breaks the protocol.
-    fn consume(&mut self, input: &[u8], answered: &AtomicU64) -> bool {
+    /// Takes input; none when it breaks the protocol, else the delay that the input itself asked for.
+    fn consume(&mut self, input: &[u8], answered: &AtomicU64, broker: &mut Broker) -> Option<Duration> {
         match &mut self.role {
             Role::Echo => self.output.extend_from_slice(input),
             Role::Discard | Role::Source(_) => {}
-            Role::Framed(framed) => return framed.consume(input, self.name, &mut self.output, answered),
+            Role::Framed(framed) => return framed.consume(input, self.name, &mut self.output, answered).then_some(Duration::ZERO),
+            Role::Http(http) => {
+                let consumed = http.consume(input, self.name, &mut self.output);
+                answered.fetch_add(consumed.answered, Ordering::Relaxed);
+                self.close_when_flushed |= consumed.close;
+                return Some(consumed.delay);
+            }
+            Role::Mqtt(session) => match session.consume(input, broker, self.name, self.connack, &mut self.output) {
+                Some(count) => drop(answered.fetch_add(count, Ordering::Relaxed)),
+                // A refusal is still to be sent.
+                None if self.written < self.output.len() => self.close_when_flushed = true,
+                None => return None,
+            },
         }
-        true
+        Some(Duration::ZERO)
     }
 }
 

@@ -3,13 +3,23 @@
 //! A [`Server`] listens from `start` until it is dropped. Its answers can be late or broken on request. It never panics on what a client
 //! sends: bad bytes close that connection.
 
+mod broker;
 mod conversation;
+mod delay;
+mod http;
 
 use crate::cpu;
 use crate::poller::{Doorbell, Interest, Poller, Ready};
 use crate::protocol::ServerName;
+use crate::tls::TlsServer;
+use crate::transport::Transport;
+use broker::{Broker, Outgoing};
 use conversation::{Conversation, Verdict};
+pub use delay::Delay;
+use delay::DelayDraw;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -28,6 +38,12 @@ pub enum Mode {
     Discard,
     /// Sends the byte pattern until the client closes.
     Source,
+    /// Answers HTTP/1.1 requests; header `X-Served-By` and body name the server. Paths: /bytes/N, /status/N, /delay/MS.
+    Http,
+    /// Speaks the framed protocol over TLS (--tls does so for the other modes).
+    Tls,
+    /// A small MQTT broker (3.1.1 and 5.0, quality of service 0 to 2).
+    Mqtt,
 }
 
 /// How a server misbehaves.
@@ -58,16 +74,23 @@ pub struct ServerOptions {
     pub mode: Mode,
     /// How it misbehaves.
     pub failure: Failure,
-    /// Time between a request and its answer.
-    pub delay: Duration,
+    /// Time between a request and its answer. Requests that arrive together (pipelined) are answered together.
+    pub delay: Delay,
     /// Core of its thread.
     pub cpu: Option<usize>,
+    /// TLS on every connection.
+    pub tls: Option<TlsServer>,
+    /// HTTP: status of every answer, whatever was asked.
+    pub status: Option<u16>,
+    /// MQTT: code of every CONNACK; above 0 refuses the session.
+    pub connack: u8,
 }
 
 impl ServerOptions {
     /// A healthy, prompt `named-echo` server.
     pub fn named(name: ServerName) -> Self {
-        Self { name, mode: Mode::NamedEcho, failure: Failure::None, delay: Duration::ZERO, cpu: None }
+        let (mode, failure, delay) = (Mode::NamedEcho, Failure::None, Delay::None);
+        Self { name, mode, failure, delay, cpu: None, tls: None, status: None, connack: 0 }
     }
 }
 
@@ -98,8 +121,11 @@ impl Server {
     /// Binds `listen` (port 0 takes a free one) and serves it in a new thread.
     ///
     /// # Errors
-    /// When the address cannot be bound or the thread cannot be pinned.
+    /// When the address cannot be bound, the thread cannot be pinned, or TLS is asked for without a certificate.
     pub fn start(listen: SocketAddr, options: ServerOptions) -> io::Result<Self> {
+        if options.mode == Mode::Tls && options.tls.is_none() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a TLS server needs a certificate"));
+        }
         let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.bind(&listen.into())?;
@@ -184,8 +210,10 @@ struct Service {
     poller: Poller,
     conversations: Vec<Option<Conversation>>,
     vacant: Vec<usize>,
-    /// Conversations whose answer is held back, soonest first: every delay is equal, so the order of arrival is the order of release.
-    held: std::collections::VecDeque<(Instant, usize, u32)>,
+    /// Conversations whose answer is held back, soonest first.
+    held: BinaryHeap<Reverse<(Instant, usize, u32)>>,
+    delay: DelayDraw,
+    broker: Broker,
     accept_again: Option<Instant>,
     births: u32,
 }
@@ -197,13 +225,15 @@ impl Service {
         poller.add(&*doorbell, DOORBELL_TOKEN, Interest::READ)?;
         Ok(Self {
             listener,
+            delay: DelayDraw::new(options.delay),
+            broker: Broker::new(options.name),
             options,
             counters,
             doorbell,
             poller,
             conversations: Vec::new(),
             vacant: Vec::new(),
-            held: std::collections::VecDeque::new(),
+            held: BinaryHeap::new(),
             accept_again: None,
             births: 0,
         })
@@ -216,7 +246,7 @@ impl Service {
         let mut ready: Vec<Ready> = Vec::new();
         let mut scratch = vec![0; SCRATCH_BYTES];
         loop {
-            let next = self.held.front().map(|(at, ..)| *at).into_iter().chain(self.accept_again).min();
+            let next = self.held.peek().map(|Reverse((at, ..))| *at).into_iter().chain(self.accept_again).min();
             let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
             self.poller.wait(timeout, &mut ready)?;
             for event in &ready {
@@ -266,7 +296,11 @@ impl Service {
         stream.set_nodelay(true)?;
         let slot = self.vacant.last().copied().unwrap_or(self.conversations.len());
         self.births = self.births.wrapping_add(1);
-        let conversation = Conversation::new(stream, self.births, &self.options);
+        let transport = match &self.options.tls {
+            Some(tls) => Transport::secured(stream, tls.accept().map_err(io::Error::other)?.into()),
+            None => Transport::Plain(stream),
+        };
+        let conversation = Conversation::new(transport, (slot, self.births), &self.options);
         self.poller.add(conversation.stream(), token(slot, self.births), conversation.interest())?;
         match self.conversations.get_mut(slot) {
             Some(entry) => {
@@ -287,21 +321,46 @@ impl Service {
         let before = conversation.interest();
         let mut verdict = Verdict::Continue;
         if event.read && before.read {
-            verdict = conversation.readable(scratch, &self.counters.answered);
+            verdict = conversation.readable(scratch, &self.counters.answered, &mut self.broker);
         }
-        if verdict == Verdict::Hold {
-            self.held.push_back((Instant::now() + self.options.delay, slot, birth));
-        } else if verdict == Verdict::Continue {
+        if let Verdict::Answered(asked) = verdict {
+            let delay = self.delay.next() + asked;
+            if !delay.is_zero() {
+                conversation.hold();
+                self.held.push(Reverse((Instant::now() + delay, slot, birth)));
+            }
+        }
+        if verdict != Verdict::Close && !conversation.is_held() {
             verdict = conversation.writable();
         }
         self.settle(slot, before, verdict);
+        self.dispatch();
+    }
+
+    /// Takes MQTT messages to their subscribers.
+    fn dispatch(&mut self) {
+        while let Some(((slot, birth), outgoing)) = self.broker.next() {
+            let Some(conversation) = self.conversations.get_mut(slot).and_then(Option::as_mut).filter(|one| one.birth() == birth) else {
+                continue;
+            };
+            let before = conversation.interest();
+            let verdict = match outgoing {
+                Outgoing::Replaced => Verdict::Close,
+                Outgoing::Message(message) => match conversation.deliver(message) {
+                    false => Verdict::Close,
+                    true if conversation.is_held() => Verdict::Continue,
+                    true => conversation.writable(),
+                },
+            };
+            self.settle(slot, before, verdict);
+        }
     }
 
     /// Lets the answers go whose delay is over, and wakes a listener that rested.
     fn release_held(&mut self) {
         let now = Instant::now();
-        while let Some(&(_, slot, birth)) = self.held.front().filter(|(at, ..)| *at <= now) {
-            self.held.pop_front();
+        while let Some(&Reverse((_, slot, birth))) = self.held.peek().filter(|Reverse((at, ..))| *at <= now) {
+            self.held.pop();
             let Some(conversation) = self.conversations.get_mut(slot).and_then(Option::as_mut).filter(|one| one.birth() == birth) else {
                 continue;
             };
@@ -322,13 +381,14 @@ impl Service {
         let Some(conversation) = entry.as_mut() else { return };
         let after = conversation.interest();
         let lost = match verdict {
-            Verdict::Continue | Verdict::Hold if after == before => false,
-            Verdict::Continue | Verdict::Hold => {
+            Verdict::Continue | Verdict::Answered(_) if after == before => false,
+            Verdict::Continue | Verdict::Answered(_) => {
                 self.poller.modify(conversation.stream(), token(slot, conversation.birth()), after).is_err()
             }
             Verdict::Close => true,
         };
         if lost {
+            conversation.leave(&mut self.broker);
             *entry = None;
             self.vacant.push(slot);
             self.counters.open.fetch_sub(1, Ordering::Relaxed);

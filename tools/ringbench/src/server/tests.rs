@@ -119,7 +119,7 @@ fn failures_are_what_was_asked_for() {
 
 #[test]
 fn a_delayed_answer_is_late_and_complete() {
-    let server = start(|options| options.delay = Duration::from_millis(30));
+    let server = start(|options| options.delay = Duration::from_millis(30).into());
     let mut stream = connect(&server);
     for sequence in 0..3 {
         let begin = Instant::now();
