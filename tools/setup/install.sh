@@ -29,6 +29,7 @@ needs() {
 		versus nginx-light nginx
 		versus libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
 		versus strace strace
+		versus wrk wrk
 		fuzz g++ c++
 		python python3 python3
 		python python3-pip pip3

@@ -1,42 +1,10 @@
 //! The binary as its users meet it: `serve` prints addresses, `load` reports and ends with a telling exit code.
 
+mod common;
+
+use common::{RINGBENCH, Servers};
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
-
-const RINGBENCH: &str = env!("CARGO_BIN_EXE_ringbench");
-
-/// Servers that end with their standard input, which ends with this handle.
-struct Servers {
-    child: Child,
-    lines: Vec<(String, String)>,
-}
-
-impl Servers {
-    fn start(arguments: &[&str], count: usize) -> Self {
-        let mut command = Command::new(RINGBENCH);
-        command.arg("serve").arg("--until-stdin-closes").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("serve starts");
-        let output = BufReader::new(child.stdout.take().expect("piped"));
-        let lines = output.lines().take(count).map(|line| {
-            let line = line.expect("a line of text");
-            let (name, address) = line.split_once(' ').expect("NAME ADDRESS");
-            (name.to_owned(), address.to_owned())
-        });
-        Self { lines: lines.collect(), child }
-    }
-
-    fn address(&self, index: usize) -> &str {
-        &self.lines[index].1
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
+use std::process::{Command, Output};
 
 fn load(arguments: &[&str]) -> Output {
     Command::new(RINGBENCH).args(["load", "tcp"]).args(arguments).output().expect("load runs")
