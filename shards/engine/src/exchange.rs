@@ -193,18 +193,19 @@ impl Ends {
         expired.into_iter().flatten()
     }
 
-    /// When a side will have been inactive for too long; `None` while its silence does not matter.
+    /// When a side will have been inactive for too long, as far as can be said now; `None` without a timeout.
     fn deadline_ms(&self, session: &Session, side: Side) -> Option<u64> {
         let (half, from, to) = match side {
             Side::Client => (&self.client, &session.up, &session.down),
             Side::Server => (&self.server, &session.down, &session.up),
         };
-        if half.silent && to.pending.get() == 0 && !half.socket.is_slow() {
-            return None;
-        }
         let timeouts = Timeouts::of(session, side);
         let fin = timeouts.fin.filter(|_| half.shut_ms != 0);
         let timeout = fin.or(timeouts.data)?;
+        if half.silent && to.pending.get() == 0 && !half.socket.is_slow() {
+            // Its silence does not matter, but it may yet stop taking what it is sent: nothing else would have that looked at.
+            return Some(ring::now_ms() + timeout.get().max(1));
+        }
         let shut_ms = if fin.is_some() { self.since_ms + u64::from(half.shut_ms) } else { 0 };
         Some(self.last_activity_ms(from, to, half.silent, timeouts.independent).max(shut_ms) + timeout.get())
     }

@@ -54,6 +54,11 @@ impl Fleet {
         Ok(())
     }
 
+    /// The limit of the process was changed: connections that wait for it are looked at again.
+    pub fn process_limit_changed(&mut self) {
+        self.effects.push(Effect::LimitsRaised);
+    }
+
     /// Stops every proxy for good (soft stop): a line for each, frontends first, listens once.
     pub fn stop_all(&mut self) {
         let model = self.model().clone();

@@ -58,7 +58,11 @@ fn set_global_maxconn(call: &mut Call<'_, '_>) -> Reply {
         return Reply::message("Expects an integer value.");
     }
     let value = call.word(3).to_string();
-    call.context.state.set_global_maxconn(&value).into()
+    let changed = call.context.state.set_global_maxconn(&value);
+    if changed.is_ok() {
+        call.context.fleet.process_limit_changed();
+    }
+    changed.into()
 }
 
 fn set_server_maxconn(call: &mut Call<'_, '_>) -> Reply {
