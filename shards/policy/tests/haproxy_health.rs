@@ -123,6 +123,8 @@ fn global() -> Global {
         shards: 1,
         shard_cpus: Vec::new(),
         daemon: false,
+        strict_limits: false,
+        keeps_memory: false,
         pidfile: None,
         log_targets: Vec::new(),
         log_tag: None,
