@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ring_common::*;
 use ringmain_engine::ring::{self, Config, Listener, Mode, RingError, Sock, Timer};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 #[test]
 fn bytes_come_in_and_go_out() {
@@ -136,6 +136,33 @@ fn listeners_accept_pause_and_resume() {
         last.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
         ring::sleep_ms(5).await;
         assert!(matches!(last.read(&mut [0]), Ok(0) | Err(_)));
+    });
+}
+
+#[test]
+fn a_paused_listener_gives_out_what_it_has_taken() {
+    in_both_modes(|mode| async move {
+        let (fd, address) = listening();
+        let backlog = fd.try_clone().expect("duplicate");
+        let listener = Listener::adopt(fd);
+        let clients: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(address).expect("connect")).collect();
+        let mut kept = vec![listener.accept().await.expect("accept")];
+        // Time for the kernel to bring the others, where it does so unasked.
+        ring::sleep_ms(5).await;
+        listener.pause();
+        while let Some(accepted) = listener.take_last().await {
+            kept.push(accepted);
+        }
+        if mode == Mode::Fast {
+            assert_eq!(kept.len(), clients.len(), "none of those taken is forgotten");
+        }
+        drop(listener);
+        // The others wait in the kernel's backlog.
+        let mut waiting = 0;
+        while SockRef::from(&backlog).accept().is_ok() {
+            waiting += 1;
+        }
+        assert_eq!(kept.len() + waiting, clients.len());
     });
 }
 

@@ -135,6 +135,21 @@ impl Listener {
         wake(&self.state.waker);
     }
 
+    /// After `pause`: the next connection that was taken before, and `None` when the kernel will bring no more.
+    pub fn take_last(&self) -> impl Future<Output = Option<Accepted>> + '_ {
+        poll_fn(|context| {
+            let state = &self.state;
+            if let Some(fd) = state.queue.borrow_mut().pop_front() {
+                return Poll::Ready(Some(Accepted { fd }));
+            }
+            if !state.armed.get() {
+                return Poll::Ready(None);
+            }
+            keep(&state.waker, context.waker());
+            Poll::Pending
+        })
+    }
+
     /// A connection, an error to report, or `Err(None)`: rest first.
     async fn next(&self) -> Result<OwnedFd, Option<io::Error>> {
         poll_fn(|context| {
