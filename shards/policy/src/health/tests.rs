@@ -89,6 +89,8 @@ fn model(servers: Vec<Server>) -> Model {
         shards: 1,
         shard_cpus: Vec::new(),
         daemon: false,
+        strict_limits: false,
+        keeps_memory: false,
         pidfile: None,
         log_targets: Vec::new(),
         log_tag: None,
