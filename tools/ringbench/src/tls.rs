@@ -4,10 +4,13 @@
 
 use anyhow::{Context, bail};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue, WebPkiServerVerifier, verify_server_name,
+};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, NamedGroup, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
     SupportedProtocolVersion,
@@ -56,7 +59,7 @@ impl Version {
 /// Whose certificates a client accepts.
 #[derive(Clone, Debug)]
 pub enum Trust {
-    /// Those signed by the certificates of a PEM file.
+    /// Those signed by the certificates of a PEM file, and these certificates themselves, as self-signed ones often are.
     File(PathBuf),
     /// Those that the system trusts.
     System,
@@ -86,9 +89,14 @@ impl TlsClient {
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(version.offered())?;
         let mut config = match trust {
             Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAnyone(provider))).with_no_client_auth(),
-            Trust::File(path) => builder.with_root_certificates(roots(path)?).with_no_client_auth(),
+            Trust::File(path) => {
+                let (roots, known) = certificates(path)?;
+                let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptKnown { known, chains })).with_no_client_auth()
+            }
             Trust::System => {
-                let roots = roots(&PathBuf::from(SYSTEM_CERTIFICATES)).context("no system certificates: use --ca FILE or --insecure")?;
+                let path = PathBuf::from(SYSTEM_CERTIFICATES);
+                let (roots, _) = certificates(&path).context("no system certificates: use --ca FILE or --insecure")?;
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
         };
@@ -230,17 +238,67 @@ impl ServerCertVerifier for AcceptAnyone {
     }
 }
 
-fn roots(path: &PathBuf) -> anyhow::Result<RootCertStore> {
-    let mut store = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).with_context(|| format!("cannot read {}", path.display()))?;
-    for certificate in certificates {
-        // The system's collection may hold one that rustls does not accept; the others are still good.
-        let _ = store.add(certificate.with_context(|| format!("{} is not a PEM file", path.display()))?);
+/// Accepts the certificates of a file and those signed by them. rustls alone takes a certificate that may sign others for no server's own,
+/// which is what most tools for self-signed certificates make.
+#[derive(Debug)]
+struct AcceptKnown {
+    known: Vec<CertificateDer<'static>>,
+    chains: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for AcceptKnown {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if !self.known.contains(certificate) {
+            return self.chains.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        }
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        Ok(ServerCertVerified::assertion())
     }
-    if store.is_empty() {
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
+    }
+}
+
+/// The usable certificates of a file: as roots of chains, and as they are.
+fn certificates(path: &PathBuf) -> anyhow::Result<(RootCertStore, Vec<CertificateDer<'static>>)> {
+    let (mut roots, mut known) = (RootCertStore::empty(), Vec::new());
+    for certificate in CertificateDer::pem_file_iter(path).with_context(|| format!("cannot read {}", path.display()))? {
+        let certificate = certificate.with_context(|| format!("{} is not a PEM file", path.display()))?;
+        // The system's collection may hold one that rustls does not accept; the others are still good.
+        if roots.add(certificate.clone()).is_ok() {
+            known.push(certificate);
+        }
+    }
+    if known.is_empty() {
         bail!("{} holds no usable certificate", path.display());
     }
-    Ok(store)
+    Ok((roots, known))
 }
 
 /// A server's settings with a self-signed certificate (ECDSA P-256), shared by its connections. Sessions are resumable with tickets.

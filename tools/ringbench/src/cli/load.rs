@@ -123,7 +123,7 @@ pub struct OutputArguments {
 /// Whose certificates are accepted.
 #[derive(Debug, Args)]
 pub struct TrustArguments {
-    /// Accept servers whose certificate is signed by one of this PEM file (default: those that the system trusts).
+    /// Accept servers whose certificate is in this PEM file or signed by one of it (default: those that the system trusts).
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub ca: Option<PathBuf>,
     /// Accept any certificate.

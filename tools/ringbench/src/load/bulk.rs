@@ -234,7 +234,13 @@ impl<'a> Streamer<'a> {
     fn secured(&mut self, index: usize) -> Result<bool, ErrorKind> {
         let Some(flow) = self.flows.get_mut(index) else { return Ok(false) };
         let Some(stream) = flow.stream.as_mut().filter(|_| !flow.ready) else { return Ok(flow.ready) };
-        flow.ready = stream.handshake().map_err(|error| ErrorKind::of(&error))?;
+        flow.ready = stream.handshake().map_err(|error| {
+            let kind = ErrorKind::of(&error);
+            if kind == ErrorKind::Tls {
+                self.recorder.example(kind, &error);
+            }
+            kind
+        })?;
         if flow.ready {
             let now_ns = self.clock.now();
             flow.progress_ns = now_ns;

@@ -135,6 +135,7 @@ impl Merged {
             lag: self.total.lag,
             operations: self.total.operations,
             errors: self.total.errors,
+            examples: reports.iter().rev().flat_map(|report| report.examples.clone()).collect(),
             bytes_up: self.total.bytes_up,
             bytes_down: self.total.bytes_down,
             handshakes: self.total.handshakes,

@@ -173,6 +173,7 @@ fn only_trusted_certificates_are_accepted() {
     answered_by_delta(&ask("localhost", &Trust::File(file.clone())), 10);
     let wrong_name = ask("elsewhere", &Trust::File(file.clone()));
     assert!(wrong_name.operations == 0 && wrong_name.errors.of(ErrorKind::Tls) >= 10, "{:?}", wrong_name.errors);
+    assert!(wrong_name.examples.get(&ErrorKind::Tls).is_some_and(|words| words.contains("certificate")), "{:?}", wrong_name.examples);
     let _ = std::fs::remove_file(file);
     let no_tls = serve(Mode::NamedEcho, |_| {});
     let outcome = go(&plan(&no_tls, |plan| {

@@ -4,7 +4,7 @@ use super::errors::{ErrorCounts, ErrorKind};
 use crate::protocol::ServerName;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
@@ -101,13 +101,33 @@ pub struct Recorder<'a> {
     current: Interval,
     shares: HashMap<ServerName, Share>,
     last_ns: u64,
+    examples: BTreeMap<ErrorKind, String>,
+}
+
+/// What is left of a recorder at its end.
+pub struct Finished {
+    /// Who answered.
+    pub shares: HashMap<ServerName, Share>,
+    /// When the last measured thing happened.
+    pub last_ns: u64,
+    /// The first failure of some kinds, in the words of what noticed it.
+    pub examples: BTreeMap<ErrorKind, String>,
 }
 
 impl<'a> Recorder<'a> {
     /// Measures nothing but connects until `window` is called.
     pub fn new(live: &'a Live, sender: Sender<Interval>) -> Self {
         let current = Interval::empty(0);
-        Self { live, sender, measure_from_ns: u64::MAX, measure_until_ns: u64::MAX, current, shares: HashMap::new(), last_ns: 0 }
+        Self {
+            live,
+            sender,
+            measure_from_ns: u64::MAX,
+            measure_until_ns: u64::MAX,
+            current,
+            shares: HashMap::new(),
+            last_ns: 0,
+            examples: BTreeMap::new(),
+        }
     }
 
     /// From now on measures what is intended between the two times; what was intended before the first is warm-up and only counts as
@@ -193,10 +213,15 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Hands over the last interval and returns who answered, and when the last measured thing happened.
-    pub fn finish(mut self) -> (HashMap<ServerName, Share>, u64) {
+    /// Keeps the words of the first failure of a kind.
+    pub fn example(&mut self, kind: ErrorKind, words: &impl ToString) {
+        self.examples.entry(kind).or_insert_with(|| words.to_string());
+    }
+
+    /// Hands over the last interval.
+    pub fn finish(mut self) -> Finished {
         self.hand_over(u64::MAX);
-        (self.shares, self.last_ns)
+        Finished { shares: self.shares, last_ns: self.last_ns, examples: self.examples }
     }
 
     fn turn(&mut self, now_ns: u64) {

@@ -1,10 +1,10 @@
 //! Starts the workers of a plan, merges what they measure, and returns the outcome.
 
 use super::bulk::Streamer;
-use super::errors::ErrorCounts;
+use super::errors::{ErrorCounts, ErrorKind};
 use super::exchange::{Exchanger, nanoseconds};
 use super::merge::Merged;
-use super::recorder::{Handshakes, Live, Recorder, Share};
+use super::recorder::{Finished, Handshakes, Live, Recorder, Share};
 use super::{IntervalPoint, Plan, PlanError};
 use crate::cpu::{self, CpuTime};
 use crate::protocol::ServerName;
@@ -79,6 +79,8 @@ pub struct Outcome {
     pub operations: u64,
     /// Failures.
     pub errors: ErrorCounts,
+    /// The first failure of some kinds, in the words of what noticed it.
+    pub examples: BTreeMap<ErrorKind, String>,
     /// Bytes sent in the measured part.
     pub bytes_up: u64,
     /// Bytes received in the measured part.
@@ -151,6 +153,7 @@ pub fn run(plan: &Plan, mut observe: impl FnMut(Snapshot)) -> io::Result<Outcome
 /// What a worker reports at its end.
 pub(super) struct Report {
     pub(super) shares: HashMap<ServerName, Share>,
+    pub(super) examples: BTreeMap<ErrorKind, String>,
     pub(super) measured_ns: u64,
     pub(super) cost: GeneratorCost,
 }
@@ -182,8 +185,8 @@ fn work(plan: &Plan, clock: Clock, gate: &Gate, recorder: Recorder<'_>, worker: 
     };
     let used = cpu::current_thread_time().unwrap_or_default().since(before);
     let from_ns = recorder.measured_from_ns();
-    let (shares, last_ns) = recorder.finish();
-    Ok(Report { shares, measured_ns: last_ns.saturating_sub(from_ns), cost: cost(used, begun.elapsed()) })
+    let Finished { shares, last_ns, examples } = recorder.finish();
+    Ok(Report { shares, examples, measured_ns: last_ns.saturating_sub(from_ns), cost: cost(used, begun.elapsed()) })
 }
 
 fn cost(used: CpuTime, wall: Duration) -> GeneratorCost {

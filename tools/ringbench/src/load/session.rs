@@ -43,7 +43,13 @@ impl Exchanger<'_> {
                 self.recorder.handshake(self.clock.now(), resumed);
                 self.introduce(index);
             }
-            Err(error) => self.fail(index, ErrorKind::of(&error)),
+            Err(error) => {
+                let kind = ErrorKind::of(&error);
+                if kind == ErrorKind::Tls {
+                    self.recorder.example(kind, &error);
+                }
+                self.fail(index, kind);
+            }
         }
     }
 

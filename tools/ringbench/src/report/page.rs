@@ -37,6 +37,7 @@ fn data(run: &Run) -> Value {
         "errors": run.errors,
         "errorsTotal": run.errors_total(),
         "saturated": run.saturated,
+        "generator": run.generator_cores,
         "mean": (!run.latency.is_empty()).then(|| run.latency.mean() / 1000.0),
         "percentiles": rows.iter().map(|(name, values)| json!([name, percentile(values)])).collect::<Vec<_>>(),
         "curve": curve(run),

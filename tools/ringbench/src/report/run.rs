@@ -37,7 +37,13 @@ struct Stored {
     bytes_down: u64,
     latency_histogram: String,
     intervals: Vec<Second>,
+    generator: Vec<Cost>,
     generator_saturated: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Cost {
+    busy: f64,
 }
 
 /// The part of a plan that a comparison shows.
@@ -73,6 +79,8 @@ pub struct Run {
     pub(super) errors: Vec<(String, u64)>,
     pub(super) latency: Histogram<u64>,
     pub(super) seconds: Vec<Second>,
+    /// Cores that the generator used.
+    pub(super) generator_cores: f64,
     pub(super) saturated: bool,
 }
 
@@ -101,6 +109,7 @@ impl Run {
             errors,
             latency,
             seconds: stored.intervals,
+            generator_cores: stored.generator.iter().map(|cost| cost.busy).sum(),
             saturated: stored.generator_saturated,
         })
     }
@@ -116,7 +125,8 @@ impl Planned {
             Some(_) => format!("{} over TLS", self.protocol),
             None => self.protocol.clone(),
         };
-        let mut text = format!("{} {protocol}, {} connections, {} threads", self.workload, self.connections, self.threads);
+        let (connections, threads) = (counted(self.connections, "connection"), counted(self.threads, "thread"));
+        let mut text = format!("{} {protocol}, {connections}, {threads}", self.workload);
         if self.pipeline > 1 {
             let _ = write!(text, ", {} pipelined", self.pipeline);
         }
@@ -127,6 +137,10 @@ impl Planned {
         let _ = write!(text, ", {measured_s:.1} s, against {}", self.target);
         text
     }
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A stored kind of failure in plain words; an unknown one as it is.

@@ -76,6 +76,9 @@ fn errors(outcome: &Outcome) -> String {
     for (kind, count) in outcome.errors.iter() {
         let note = if kind.counts_as_latency() { " (in the percentiles with the time waited)" } else { "" };
         let _ = writeln!(text, "    {count:>10}  {}{note}", kind.describe());
+        if let Some(words) = outcome.examples.get(&kind) {
+            let _ = writeln!(text, "                such as: {words}");
+        }
     }
     text
 }
