@@ -13,7 +13,7 @@ RINGBENCH := $(TARGET)/release/ringbench
 # What the end-to-end tests start.
 TEST_ENVIRONMENT = RINGMAIN_BIN=$(abspath $(RINGMAIN)) RINGBENCH_BIN=$(abspath $(RINGBENCH))
 
-.PHONY: help demo run build test check bench versus fuzz asan soak install
+.PHONY: help demo run build test check bench guard versus fuzz asan soak install
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,7 +40,10 @@ check: ## formatting, clippy and documentation without warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 bench: ## criterion micro benches
-	$(CARGO) bench --workspace --benches
+	$(CARGO) bench -p ringmain --bench micro
+
+guard: ## instruction counts of micro benches under valgrind, compared with the stored ones
+	$(CARGO) bench -p ringmain --bench micro -- --guard $(abspath benches/micro/instructions.txt)
 
 versus: build ## Ringmain beside HAProxy and nginx: make versus VERSUS=--quick
 	tools/setup/install.sh versus

@@ -33,8 +33,6 @@ use subject::{BASELINE, Cores, Subject};
 
 /// Time of the unmeasured first run of each proxy and workload.
 const WARM_UP: Duration = Duration::from_millis(300);
-/// Runs of the baseline that find its peak.
-const PEAK_RUNS: usize = 3;
 
 /// How long and how often.
 struct Effort {
@@ -105,7 +103,7 @@ fn start_all(
 ) -> anyhow::Result<Vec<Subject>> {
     let mut subjects = Vec::new();
     let myself = std::env::current_exe().context("cannot find this program")?;
-    for recipe in recipe::recipes(&arguments.ringmain, &myself) {
+    for recipe in recipe::recipes(&arguments.ringmain, arguments.other_ringmain.as_deref(), &myself) {
         // Idle memory and system calls need those with one thread in any case.
         if recipe.threads > 1 && !workloads.iter().any(|workload| workload.threads() == recipe.threads) {
             continue;
@@ -159,12 +157,14 @@ impl<'a> Comparison<'a> {
         let bar = progress_bar(turns.len() * (self.effort.rounds + 1));
         // Memory first, while every process is fresh: later, pools that have grown already would hide what a connection costs.
         self.idle(&bar);
-        self.find_paces();
+        let (paced, free): (Vec<_>, Vec<_>) = turns.into_iter().partition(|(_, workload)| workload.calibration().is_some());
         for round in 0..=self.effort.rounds {
-            for index in shuffled(turns.len(), arguments.seed.wrapping_add(round as u64)) {
-                if let Some(&(subject, workload)) = turns.get(index) {
-                    self.one_run(subject, workload, round, &bar);
-                }
+            let seed = arguments.seed.wrapping_add(round as u64);
+            self.one_round(&free, round, seed, &bar);
+            if !paced.is_empty() {
+                // Just before, because what else runs on the machine changes: a peak of a quieter time would overload every proxy.
+                self.find_paces(round);
+                self.one_round(&paced, round, seed, &bar);
             }
         }
         bar.set_message("system calls");
@@ -182,9 +182,18 @@ impl<'a> Comparison<'a> {
         self.workloads.iter().flat_map(of).collect()
     }
 
+    fn one_round(&mut self, turns: &[(&Subject, VersusWorkload)], round: usize, seed: u64, bar: &ProgressBar) {
+        for index in shuffled(turns.len(), seed) {
+            if let Some(&(subject, workload)) = turns.get(index) {
+                self.one_run(subject, workload, round, bar);
+            }
+        }
+    }
+
     fn one_run(&mut self, subject: &Subject, workload: VersusWorkload, round: usize, bar: &ProgressBar) {
         bar.inc(1);
-        let pace = self.results.paces.iter().find(|pace| pace.workload == workload.to_string()).map(|pace| pace.rate_per_s);
+        let paces = self.results.paces.iter();
+        let pace = paces.rev().find(|pace| pace.round == round && pace.workload == workload.to_string()).map(|pace| pace.rate_per_s);
         let unpaced = workload.calibration().is_some() && pace.is_none();
         if self.lost.contains(&subject.key) || unpaced {
             return;
@@ -214,24 +223,22 @@ impl<'a> Comparison<'a> {
     }
 
     /// Finds HAProxy's own peak for each paced workload.
-    fn find_paces(&mut self) {
-        let Some(baseline) = self.subjects.iter().find(|subject| subject.key == BASELINE) else {
-            if self.workloads.iter().any(|workload| workload.calibration().is_some()) {
+    fn find_paces(&mut self, round: usize) {
+        let Some(baseline) = self.subjects.iter().find(|subject| subject.key == BASELINE && !self.lost.contains(&subject.key)) else {
+            if round == 1 {
                 self.fail("fixed rate", "there is no HAProxy whose peak would fix it");
             }
             return;
         };
         for (workload, closed) in self.workloads.iter().filter_map(|workload| Some((*workload, workload.calibration()?))) {
             let course = Course { duration: self.effort.duration, load_cpu: self.cores.load, rate: None };
-            let rates: Result<Vec<f64>, _> =
-                (0..PEAK_RUNS).map(|_| sample::run(baseline, closed, 0, course).map(|sample| sample.rate_per_s)).collect();
-            match rates.map(|rates| line::spread(rates.into_iter())) {
-                Ok(Some(peak)) => self.results.paces.push(Pace {
+            match sample::run(baseline, closed, round, course) {
+                Ok(peak) => self.results.paces.push(Pace {
                     workload: workload.to_string(),
-                    peak_per_s: peak.median,
-                    rate_per_s: peak.median * plan::PACE,
+                    round,
+                    peak_per_s: peak.rate_per_s,
+                    rate_per_s: peak.rate_per_s * plan::PACE,
                 }),
-                Ok(None) => {}
                 Err(error) => self.lose(baseline, &error),
             }
         }

@@ -31,8 +31,8 @@ pub(super) struct Recipe {
     pub(super) variables: &'static [(&'static str, &'static str)],
 }
 
-/// All of them, in the order of the tables; `myself` is this program, which is the floor too.
-pub(super) fn recipes(ringmain: &Path, myself: &Path) -> Vec<Recipe> {
+/// All of them, in the order of the tables; `myself` is this program, which is the floor too, and `other` a second Ringmain, if any.
+pub(super) fn recipes(first: &Path, other: Option<&Path>, myself: &Path) -> Vec<Recipe> {
     let haproxy = |key, title| Recipe {
         key,
         title,
@@ -43,10 +43,10 @@ pub(super) fn recipes(ringmain: &Path, myself: &Path) -> Vec<Recipe> {
         variables: &[],
     };
     let nginx = |key, title, threads| Recipe { program: PathBuf::from("nginx"), kind: Kind::Nginx, threads, ..haproxy(key, title) };
-    let ringmain = |key, title, threads| Recipe { program: ringmain.to_owned(), threads, ..haproxy(key, title) };
-    vec![
+    let ringmain = |key, title, threads, program: &Path| Recipe { program: program.to_owned(), threads, ..haproxy(key, title) };
+    let mut all = vec![
         Recipe { program: myself.to_owned(), kind: Kind::Floor, ..haproxy(FLOOR, "bare floor") },
-        ringmain("ringmain", "Ringmain", 1),
+        ringmain("ringmain", "Ringmain", 1, first),
         haproxy(BASELINE, "HAProxy"),
         Recipe { variables: &[("VERSUS_SPLICE_AUTO", "1")], ..haproxy("haproxy-splice-auto", "HAProxy splice-auto") },
         Recipe { variables: &[("VERSUS_SPLICE", "1")], bulk_only: true, ..haproxy("haproxy-splice", "HAProxy splice") },
@@ -56,10 +56,14 @@ pub(super) fn recipes(ringmain: &Path, myself: &Path) -> Vec<Recipe> {
             ..haproxy("haproxy-splice-1m", "HAProxy splice 1 MiB")
         },
         nginx("nginx", "nginx stream", 1),
-        ringmain("ringmain-2", "Ringmain, 2 shards", 2),
+        ringmain("ringmain-2", "Ringmain, 2 shards", 2, first),
         Recipe { threads: 2, ..haproxy(BASELINE_TWO, "HAProxy, 2 threads") },
         nginx("nginx-2", "nginx, 2 workers", 2),
-    ]
+    ];
+    if let Some(other) = other {
+        all.insert(2, ringmain("ringmain-other", "Ringmain, other", 1, other));
+    }
+    all
 }
 
 #[cfg(test)]
@@ -68,7 +72,7 @@ mod tests {
 
     #[test]
     fn keys_are_unique_and_the_baselines_are_there() {
-        let all = recipes(Path::new("ringmain"), Path::new("ringbench"));
+        let all = recipes(Path::new("ringmain"), Some(Path::new("ringmain-old")), Path::new("ringbench"));
         let mut keys: Vec<&str> = all.iter().map(|recipe| recipe.key).collect();
         assert!([BASELINE, BASELINE_TWO, FLOOR].iter().all(|key| keys.contains(key)));
         keys.sort_unstable();

@@ -1,7 +1,7 @@
 //! Everything that a comparison found, ready to be shown: `table` for terminals, `markdown` for documents, `html` for browsers, JSON by
 //! its own definition.
 
-use super::line::{Line, lines};
+use super::line::{Line, lines, spread};
 use super::plan::VersusWorkload;
 use super::sample::{IdleSample, Sample};
 use super::subject::Subject;
@@ -37,7 +37,9 @@ pub(super) struct Failure {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Pace {
     pub(super) workload: String,
-    /// HAProxy's own peak in operations per second.
+    /// Round, from 0, which warms up.
+    pub(super) round: usize,
+    /// HAProxy's own peak in operations per second, measured in that round.
     pub(super) peak_per_s: f64,
     /// What all proxies get.
     pub(super) rate_per_s: f64,
@@ -179,14 +181,18 @@ impl Report {
                 "in {starved_runs} of {runs} runs something else took more than a tenth of the proxy's core: rate and latency are disturbed, CPU per unit less so"
             ));
         }
-        for pace in &self.paces {
-            notes.push(format!(
-                "{}: {:.0} exchanges/s, which is {:.0} % of HAProxy's own peak of {:.0}/s",
-                pace.workload,
-                pace.rate_per_s,
-                100.0 * super::plan::PACE,
-                pace.peak_per_s
-            ));
+        for table in &self.workloads {
+            let rates = self.paces.iter().filter(|pace| pace.round > 0 && pace.workload == table.workload).map(|pace| pace.rate_per_s);
+            if let Some(rates) = spread(rates) {
+                notes.push(format!(
+                    "{}: {:.0} exchanges/s ({:.0} - {:.0}), which is {:.0} % of HAProxy's own peak in the same round",
+                    table.workload,
+                    rates.median,
+                    rates.min,
+                    rates.max,
+                    100.0 * super::plan::PACE
+                ));
+            }
         }
         notes
     }
@@ -248,7 +254,7 @@ pub(super) mod tests {
             most_frequent: vec![("io_uring_enter".to_owned(), 2.0)],
         }];
         let failures = vec![Failure { what: "nginx stream".to_owned(), reason: "not here (nginx)".to_owned() }];
-        let paces = vec![Pace { workload: "rate:64".to_owned(), peak_per_s: 10_000.0, rate_per_s: 7_000.0 }];
+        let paces = vec![Pace { workload: "pp:1".to_owned(), round: 1, peak_per_s: 10_000.0, rate_per_s: 7_000.0 }];
         let results = Results { samples, idle, traces, failures, paces };
         let machine = Machine { processor: "Test & Co".to_owned(), cores: 2, kernel: "6.1".to_owned() };
         Report::of(proxies, &[VersusWorkload::Messages(1)], results, Setting { seed: 1, rounds: 2, run_s: 1.0 }, machine, 86_400)

@@ -1,0 +1,219 @@
+//! What is measured: each piece of work with its data.
+
+use std::fmt::Write;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ringmain::config::check::{Context, Names};
+use ringmain::config::environment::Environment;
+use ringmain::config::haproxy::log_format;
+use ringmain::config::load_texts;
+use ringmain_model::Model;
+use ringmain_policy::balance::{Input, Key, Load, Picker, ServerView};
+use ringmain_policy::log::Renderer;
+use ringmain_policy::record::{Connections, Peer, Record, Termination, Timers};
+use ringmain_wire::syslog::{self, Date, Envelope};
+
+/// Servers of the configuration that is loaded.
+const CONFIGURED: usize = 1000;
+/// Servers to choose from.
+const CANDIDATES: usize = 100;
+/// Longest log line, in bytes.
+const LINE_BYTES: usize = 1024;
+
+/// One thing to measure.
+pub struct Work {
+    /// Its name on the command line and in files.
+    pub name: &'static str,
+    /// Does it once.
+    pub run: Box<dyn FnMut()>,
+}
+
+/// Everything there is to measure.
+pub fn all() -> Vec<Work> {
+    let mut all = vec![
+        load("load/haproxy-1000-servers", "bench.cfg", haproxy_text()),
+        load("load/toml-1000-servers", "bench.toml", toml_text()),
+        build("balance/build-1000-servers"),
+    ];
+    for (name, balance) in [
+        ("balance/pick-roundrobin", "roundrobin"),
+        ("balance/pick-static-rr", "static-rr"),
+        ("balance/pick-leastconn", "leastconn"),
+        ("balance/pick-first", "first"),
+        ("balance/pick-source", "source"),
+        ("balance/pick-source-consistent", "source\n    hash-type consistent"),
+        ("balance/pick-random", "random(2)"),
+    ] {
+        all.push(pick(name, balance));
+    }
+    all.extend([render("log/tcp-line"), envelope("syslog/rfc3164", syslog::rfc3164), envelope("syslog/rfc5424", rfc5424)]);
+    all
+}
+
+struct NoNames;
+
+impl Names for NoNames {
+    fn host(&self, _: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn user(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn group(&self, _: &str) -> Option<u32> {
+        None
+    }
+}
+
+fn model(name: &str, text: &str) -> Model {
+    let context = Context { descriptor_limit: 100_000, cpu_count: 2, host_name: "bench", names: &NoNames };
+    let loaded = load_texts(&[(name, text)], Environment::default(), &context);
+    loaded.model.unwrap_or_else(|| panic!("the bench's configuration has errors: {:?}", loaded.diagnostics))
+}
+
+fn load(name: &'static str, file: &'static str, text: String) -> Work {
+    assert_eq!(model(file, &text).servers.len(), CONFIGURED, "{name}");
+    Work { name, run: Box::new(move || drop(black_box(model(file, black_box(&text))))) }
+}
+
+fn haproxy_text() -> String {
+    let mut text =
+        "global\n  maxconn 1000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n".to_owned();
+    text.push_str("frontend f\n  bind 127.0.0.1:8000\n  option tcplog\n  default_backend b0\n");
+    for backend in 0..CONFIGURED / 100 {
+        let _ = writeln!(text, "backend b{backend}\n  balance leastconn");
+        for server in 0..100 {
+            let _ = writeln!(text, "  server s{server} 10.1.{backend}.{server}:1883 check inter 2s weight {} maxconn 500", server + 1);
+        }
+    }
+    text
+}
+
+fn toml_text() -> String {
+    let mut text =
+        "[global]\nmaxconn = 1000\n[defaults]\nmode = \"tcp\"\ntimeout = { connect = \"5s\", client = \"1m\", server = \"1m\" }\n"
+            .to_owned();
+    text.push_str("[frontend.f]\nbind = [\"127.0.0.1:8000\"]\ndefault_backend = \"b0\"\n");
+    for backend in 0..CONFIGURED / 100 {
+        let _ = writeln!(text, "[backend.b{backend}]\nbalance = \"leastconn\"\nservers = [");
+        for server in 0..100 {
+            let _ = writeln!(
+                text,
+                "  {{ name = \"s{server}\", address = \"10.1.{backend}.{server}:1883\", check = true, inter = \"2s\", weight = {}, maxconn = 500 }},",
+                server + 1
+            );
+        }
+        text.push_str("]\n");
+    }
+    text
+}
+
+fn views(count: usize) -> Vec<ServerView> {
+    let view = |index: usize| {
+        let weight = (index % 7 + 1) as u16;
+        ServerView { id: index as u32 + 1, usable: true, backup: false, configured_weight: weight, weight, throttle: 16 }
+    };
+    (0..count).map(view).collect()
+}
+
+fn backend_of(balance: &str) -> ringmain_model::Backend {
+    let text = format!(
+        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\nlisten b\n  bind 127.0.0.1:8000\n  balance {balance}\n  server s 127.0.0.1:1\n"
+    );
+    model("bench.cfg", &text).backends.swap_remove(0)
+}
+
+fn build(name: &'static str) -> Work {
+    let (backend, views) = (backend_of("roundrobin"), views(1000));
+    Work { name, run: Box::new(move || drop(black_box(Picker::build(&backend, black_box(&views))))) }
+}
+
+/// Every server has a free slot and some connections, no two neighbours the same number.
+fn pick(name: &'static str, balance: &str) -> Work {
+    let picker = Picker::build(&backend_of(balance), &views(CANDIDATES));
+    let ticket = AtomicU64::new(0);
+    let mut state = 1_u64;
+    let run = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let mut random = state;
+        let choice = picker.pick(Input {
+            ticket: &ticket,
+            key: Key::Address(IpAddr::V4(Ipv4Addr::from_bits((state >> 32) as u32))),
+            load: |index: usize| Load { active: (index * 37 % 101) as u32, limit: 500, ..Load::default() },
+            random: || {
+                random = random.rotate_left(23).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                random
+            },
+            exclude: None,
+        });
+        assert!(black_box(choice).server().is_some());
+    };
+    Work { name, run: Box::new(run) }
+}
+
+fn peer(port: u16) -> Peer {
+    Peer::Inet((Ipv4Addr::new(10, 0, 1, 2), port).into())
+}
+
+fn record(moment: u64) -> Record<'static> {
+    Record {
+        accepted_us: 1_795_284_670_000_000 + moment,
+        client: peer(33_313),
+        local: peer(80),
+        bind_id: 1,
+        frontend: "mqtt-in",
+        tls: None,
+        backend: "brokers",
+        server: Some("emqx1"),
+        server_address: Some(peer(1883)),
+        source_address: Some(peer(40_000)),
+        timers: Timers { handshake_ms: 0, queue_ms: 0, connect_ms: 1, data_ms: 5006, total_ms: 5007 },
+        bytes_to_client: 212_000,
+        bytes_from_client: 9_000,
+        termination: Termination::NORMAL,
+        connections: Connections { process: 400, frontend: 300, backend: 200, server: 100 },
+        retries: 0,
+        redispatched: false,
+        server_queue: 0,
+        backend_queue: 0,
+        session_number: 10,
+        log_number: 11,
+        early: false,
+    }
+}
+
+fn render(name: &'static str) -> Work {
+    let format = log_format::tcp();
+    let mut renderer = Renderer::new("bench".into(), 77, Arc::default());
+    let mut line = Vec::with_capacity(LINE_BYTES);
+    let mut moment = 0;
+    let run = move || {
+        // A thousand lines a second: the date is new now and then.
+        moment += 1000;
+        line.clear();
+        renderer.render(&format, black_box(&record(moment)), LINE_BYTES, &mut line);
+        assert!(!black_box(&line).is_empty());
+    };
+    Work { name, run: Box::new(run) }
+}
+
+fn rfc5424(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    syslog::rfc5424(envelope, b"-", out);
+}
+
+fn envelope(name: &'static str, frame: fn(&Envelope<'_>, &mut Vec<u8>)) -> Work {
+    let mut line = Vec::with_capacity(LINE_BYTES);
+    let mut moment = 1_795_284_670_000_000;
+    let run = move || {
+        moment += 1000;
+        line.clear();
+        let date = Date::new(black_box(moment), 3600);
+        frame(&Envelope { facility: 16, severity: 6, date, hostname: Some("bench"), tag: "ringmain", process_id: 77 }, &mut line);
+        assert!(!black_box(&line).is_empty());
+    };
+    Work { name, run: Box::new(run) }
+}
