@@ -54,8 +54,7 @@ pub fn compare(file: &Path) -> ExitCode {
 
 /// Writes the file anew.
 pub fn update(file: &Path) -> ExitCode {
-    let mut text =
-        String::from("# Instructions of one run of each bench, in a release build; `make guard` compares. See guard.rs.\n");
+    let mut text = String::from("# Instructions of one run of each bench, in a release build; `make guard` compares. See guard.rs.\n");
     for (name, count) in GUARDED {
         match measure(name, count) {
             Ok(now) => {
