@@ -49,7 +49,7 @@ fn intro(report: &Report, body: &mut String) {
     );
     body.push_str(
         "<p>Bars are medians of the proxy's processor time per unit of work; lines on them go from the best to the worst round; the dashed \
-         line is HAProxy. The bare floor forwards the same bytes with no features at all: no proxy can be much below it.</p>\
+         line is HAProxy. The bare floor is a small epoll loop that forwards the same bytes with no features at all.</p>\
          <p class=\"legend\"><span style=\"background:var(--ours)\"></span>Ringmain<span style=\"background:var(--base)\"></span>HAProxy, \
          the baseline<span style=\"background:var(--floor)\"></span>bare floor<span style=\"background:var(--other)\"></span>others</p><ul>",
     );
@@ -59,9 +59,8 @@ fn intro(report: &Report, body: &mut String) {
     for note in report.notes() {
         let _ = write!(body, "<li>Note: {}.</li>", escape(&note));
     }
-    for proxy in &report.proxies {
-        let _ = write!(body, "<li>{}: {}</li>", proxy.title, escape(&proxy.version));
-    }
+    let versions: Vec<String> = report.versions().into_iter().map(escape).collect();
+    let _ = write!(body, "<li>Versions: {}.</li>", versions.join("; "));
     body.push_str("</ul>");
 }
 
@@ -136,8 +135,10 @@ fn table_row(proxy: &str, cells: &[String], body: &mut String) {
 }
 
 fn figures(table: &Table, body: &mut String) {
-    let columns = ["proxy", "CPU per unit", "min - max", "of HAProxy", "by round", "x floor", "rate/s", "p50", "p99", "p99.9", "errors"];
-    open_table(&columns, body);
+    let columns = ["proxy", "CPU per unit", "min - max", "of HAProxy", "by round", "x floor", "errors", "rate/s", "p50", "p99", "p99.9"];
+    // Streams have no latency.
+    let shown = if table.bulk { 8 } else { columns.len() };
+    open_table(columns.get(..shown).unwrap_or_default(), body);
     let two = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
     let latency = |us: Option<f64>| us.map_or_else(String::new, |us| units::latency((us * 1000.0) as u64));
     for line in &table.lines {
@@ -150,13 +151,13 @@ fn figures(table: &Table, body: &mut String) {
             two(line.ratio),
             line.ratio_by_round.map_or_else(String::new, |all| format!("{:.2} - {:.2}", all.min, all.max)),
             two(line.floor_multiple),
+            line.errors.to_string(),
             rate,
             latency(line.p50_us),
             latency(line.p99_us),
             latency(line.p999_us.map(|all| all.median)),
-            line.errors.to_string(),
         ];
-        table_row(line.proxy, &cells, body);
+        table_row(line.proxy, cells.get(..shown).unwrap_or_default(), body);
     }
     body.push_str("</table></div>");
 }

@@ -105,16 +105,7 @@ fn footer(report: &Report, text: &mut String) {
         "Measured {} with {}: {} rounds of {} s, interleaved, seed {}; {}, {} cores, Linux {}.",
         report.date, report.tool, report.rounds, report.run_s, report.seed, machine.processor, machine.cores, machine.kernel
     );
-    let mut versions: Vec<&str> = report.proxies.iter().map(|proxy| proxy.version.as_str()).collect();
-    versions.dedup();
-    let mut seen: Vec<&str> = Vec::new();
-    versions.retain(|version| {
-        !seen.contains(version) && {
-            seen.push(version);
-            true
-        }
-    });
-    let _ = writeln!(text, "Versions: {}.", versions.join("; "));
+    let _ = writeln!(text, "Versions: {}.", report.versions().join("; "));
     for note in report.notes() {
         let _ = writeln!(text, "Note: {note}.");
     }

@@ -167,6 +167,17 @@ impl Report {
         self.proxies.iter().find(|proxy| proxy.key == key).map_or("", |proxy| proxy.title)
     }
 
+    /// What the programs say their versions are, each once.
+    pub(super) fn versions(&self) -> Vec<&str> {
+        let mut versions: Vec<&str> = Vec::new();
+        for proxy in &self.proxies {
+            if !versions.contains(&proxy.version.as_str()) {
+                versions.push(&proxy.version);
+            }
+        }
+        versions
+    }
+
     /// What limits the figures, in sentences.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
