@@ -84,7 +84,8 @@ impl Search<'_> {
                 Choice::Server(position) => {
                     let server = &snapshot.servers[position];
                     if let Some(slot) = self.live.take_slot(server) {
-                        return Ok(self.assign(snapshot, position, slot, true));
+                        self.count_choice(server);
+                        return Ok(self.assign(snapshot, position, slot));
                     }
                     let queued = server.live.queue.len();
                     match admit(self.live.limit(server), server.live.active.load(Ordering::Relaxed), queued, server.maxqueue) {
@@ -96,14 +97,17 @@ impl Search<'_> {
                 }
             };
             let grant = match position {
-                Some(position) => self.wait(&snapshot.servers[position].live.queue, &snapshot, Some(position), &mut patience_ms).await?,
+                Some(position) => {
+                    self.count_choice(&snapshot.servers[position]);
+                    self.wait(&snapshot.servers[position].live.queue, &snapshot, Some(position), &mut patience_ms).await?
+                }
                 None => self.wait(&self.live.queue, &snapshot, None, &mut patience_ms).await?,
             };
             let Grant::Server(server) = grant else { continue };
             let slot = self.live.granted_slot(server);
             let snapshot = session.road.snapshot(self.id);
             if let Some(position) = snapshot.position(slot.server()) {
-                return Ok(self.assign(snapshot, position, slot, false));
+                return Ok(self.assign(snapshot, position, slot));
             }
             // The server left the configuration between the grant and now: its slot is given back, and the choice is made anew.
         }
@@ -135,8 +139,16 @@ impl Search<'_> {
         }
     }
 
+    /// Counts a choice by balancing, whether the session goes there at once or waits for this very server; one that takes whichever server
+    /// becomes free first was not chosen for.
+    fn count_choice(&self, server: &SnapshotServer) {
+        let shard = self.session.shard.index;
+        server.live.counters[shard].selected.add(1);
+        self.live.counters[shard].selected.add(1);
+    }
+
     /// Notes the server in the session's facts and counters.
-    fn assign(&self, snapshot: Arc<Snapshot>, position: usize, slot: Slot, by_balancing: bool) -> Chosen {
+    fn assign(&self, snapshot: Arc<Snapshot>, position: usize, slot: Slot) -> Chosen {
         let (session, server) = (self.session, &snapshot.servers[position]);
         let shard = session.shard.index;
         let counters = &server.live.counters[shard];
@@ -144,10 +156,6 @@ impl Search<'_> {
         counters.last_session_ms.set(ring::now_ms());
         server.live.session_rate.add(ring::now_ms(), 1);
         self.live.counters[shard].last_session_ms.set(ring::now_ms());
-        if by_balancing {
-            counters.selected.add(1);
-            self.live.counters[shard].selected.add(1);
-        }
         let assigned = &session.assigned;
         assigned.server_is_backup.set(snapshot.model.server(server.id).backup);
         *assigned.server.borrow_mut() = Some(server.live.clone());

@@ -6,6 +6,7 @@ use ringmain_model::{BackendId, Milliseconds};
 use ringmain_policy::record::{Peer, Phase, Termination};
 
 use crate::live::Snapshot;
+use crate::record;
 use crate::ring::{self, Sock};
 use crate::session::Session;
 use crate::signal::{Either, race};
@@ -40,7 +41,9 @@ pub(crate) async fn attempt(session: &Session, backend: BackendId, snapshot: &Sn
     let sock = Sock::adopt_nonblocking(outgoing.socket);
     let deadline_ms = backend_config.timeouts.connect.map(Milliseconds::get).map(|timeout| ring::now_ms() + timeout);
     let watch = interruption(session, deadline_ms, backend_config.options.abort_on_close);
-    match race(sock.handle().connect(&outgoing.address), watch).await {
+    let outcome = race(sock.handle().connect(&outgoing.address), watch).await;
+    record::at_attempt(session, &sock, &outgoing.address);
+    match outcome {
         Either::Left(Ok(())) => Ok(sock),
         Either::Left(Err(error)) => Err(classify(&error)),
         Either::Right(Interruption::Deadline) => Err(Failure::TimedOut),

@@ -17,7 +17,7 @@ use crate::session::{Down, Session, Up};
 
 /// Forwards until both directions have ended; returns how. Closes both sockets.
 pub(crate) fn run(session: &Rc<Session>, client: Sock, server: Sock) -> impl Future<Output = Termination> {
-    record::at_connect(session, &server);
+    record::at_connect(session);
     async move {
         let (c, s) = (client.handle(), server.handle());
         let options = session.frontend_config().options;

@@ -6,6 +6,7 @@
 // An `async fn` keeps its arguments twice, once as given and once as used; sessions are counted in bytes.
 #![allow(clippy::manual_async_fn)]
 
+mod admission;
 mod assign;
 mod check;
 mod connect;

@@ -1,4 +1,4 @@
-//! Listening and admission: one accept task per socket, the gates (global, frontend, bind limits, session rate), hand-over to lighter shards.
+//! Listening: one accept task per socket, connections that wait for admission, hand-over to lighter shards.
 //!
 //! A connection that finds a gate closed is held, its listener pauses, and later ones wait in the kernel's backlog; so limits queue
 //! connections and never refuse them, as in HAProxy.
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use ringmain_model::{BindId, FrontendId};
 
-use crate::live::Generation;
+use crate::admission::{self, Held, Obstacle};
 use crate::mailbox::{Handover, ListenerMail, Mail, Publication, Report};
 use crate::ring::{self, Listener};
 use crate::road::Road;
@@ -36,7 +36,7 @@ pub(crate) struct Listening {
     wanted: Cell<Wanted>,
     changed: Signal,
     /// Accepted, waiting for a gate, oldest first. Bounded by what one reap of the ring can bring, as the listener pauses.
-    held: RefCell<VecDeque<Arrival>>,
+    held: RefCell<VecDeque<Held>>,
 }
 
 /// What connections of a listener belong to; replaced by a reload.
@@ -53,14 +53,6 @@ enum Wanted {
     /// Stopped by an operator.
     Stopped,
     Closed,
-}
-
-/// Why a connection may not enter now.
-enum Obstacle {
-    /// A gate is full; whoever leaves it raises `gate_opened`.
-    Full,
-    /// The frontend's session rate is used up.
-    Rate,
 }
 
 /// Swaps to a new generation: keeps the listeners it names, starts new ones, closes the others.
@@ -187,57 +179,15 @@ fn arrive(shard: &'static Shard, listening: &Rc<Listening>, connection: OwnedFd)
     let arrival = Arrival { road: place.road, frontend: place.frontend, bind: place.bind, connection, accepted_us: ring::now_us() };
     shard.process.counters[shard.index].connections.add(1);
     arrival.road.generation.frontend(arrival.frontend).counters[shard.index].connections.add(1);
-    let entered = if listening.held.borrow().is_empty() { enter(shard, &arrival) } else { Err(Obstacle::Full) };
-    match entered {
-        Ok(()) => admit(shard, arrival),
-        Err(_) => {
-            listening.held.borrow_mut().push_back(arrival);
+    let first = listening.held.borrow().is_empty();
+    match first && admission::enter(shard, &arrival).is_ok() {
+        true => admit(shard, arrival),
+        false => {
+            listening.held.borrow_mut().push_back(Held::new(shard, arrival));
             shard.process.parked[shard.index].store(true, Ordering::SeqCst);
             listening.changed.raise();
             // Somebody may have left between the refusal and the flag.
             shard.gate_opened.raise();
-        }
-    }
-}
-
-/// Passes all gates or none.
-fn enter(shard: &Shard, arrival: &Arrival) -> Result<(), Obstacle> {
-    let generation = &arrival.road.generation;
-    let (frontend, bind) = (generation.frontend(arrival.frontend), generation.bind(arrival.frontend, arrival.bind));
-    let rate = arrival.road.frontend(arrival.frontend).rate_limit_sessions;
-    if rate != 0 && frontend.session_rate.remaining(ring::now_ms(), rate) == 0 {
-        return Err(Obstacle::Rate);
-    }
-    if !shard.process.sessions.enter() {
-        return Err(Obstacle::Full);
-    }
-    if !frontend.sessions.enter() {
-        shard.process.sessions.leave();
-        return Err(Obstacle::Full);
-    }
-    if !bind.sessions.enter() {
-        frontend.sessions.leave();
-        shard.process.sessions.leave();
-        return Err(Obstacle::Full);
-    }
-    frontend.session_rate.add(ring::now_ms(), 1);
-    shard.process.session_rate.add(ring::now_ms(), 1);
-    Ok(())
-}
-
-/// Leaves the gates that `enter` passed and tells the shards that wait for them.
-pub(crate) fn leave(shard: &Shard, generation: &Arc<Generation>, frontend: FrontendId, bind: BindId) {
-    let was_full =
-        [generation.bind(frontend, bind).sessions.leave(), generation.frontend(frontend).sessions.leave(), shard.process.sessions.leave()];
-    std::sync::atomic::fence(Ordering::SeqCst);
-    if !was_full.contains(&true) {
-        return;
-    }
-    for (index, parked) in shard.process.parked.iter().enumerate() {
-        match parked.load(Ordering::SeqCst) {
-            true if index == shard.index => shard.gate_opened.raise(),
-            true => shard.ports[index].ring(),
-            false => {}
         }
     }
 }
@@ -319,14 +269,10 @@ pub(crate) async fn reopen_gates(shard: &'static Shard) {
 fn admit_held(shard: &'static Shard, listening: &Rc<Listening>) -> Result<(), Obstacle> {
     let mut admitted = false;
     loop {
-        let next = listening.held.borrow_mut().pop_front();
-        let Some(arrival) = next else { break };
-        if let Err(obstacle) = enter(shard, &arrival) {
-            listening.held.borrow_mut().push_front(arrival);
-            return Err(obstacle);
-        }
+        let entered = listening.held.borrow_mut().front_mut().map(|first| first.try_enter(shard)).transpose()?;
+        let Some(held) = entered.and_then(|()| listening.held.borrow_mut().pop_front()) else { break };
         admitted = true;
-        admit(shard, arrival);
+        admit(shard, held.arrival);
     }
     if admitted {
         listening.changed.raise();

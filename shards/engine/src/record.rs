@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::sync::Arc;
 
-use ringmain_model::log_format::LogFormat;
 use ringmain_policy::log::{Line, Moment, render_accept, verdict};
 use ringmain_policy::record::{Cause, Connections, Marks, Peer, Phase, Record, Termination, Timers};
+use socket2::SockAddr;
 
 use crate::live::{FrontendCounters, ServiceCounters};
 use crate::ring::{self, Sock};
@@ -89,15 +88,20 @@ pub(crate) fn at_accept(session: &Session) {
     });
 }
 
-/// The early line of `option logasap`, and the address that only the connected socket knows.
-pub(crate) fn at_connect(session: &Session, server: &Sock) {
+/// The addresses of an attempt to connect, for lines that name them: also when it failed.
+pub(crate) fn at_attempt(session: &Session, server: &Sock, address: &SockAddr) {
     let run = session.road.run(session.frontend);
     if run.needs_source_address {
         session.addresses.borrow_mut().get_or_insert_default().source = socket::local_of(&server.fd()).ok();
     }
     if run.needs_server_address {
-        session.addresses.borrow_mut().get_or_insert_default().server = socket::peer_of(&server.fd()).ok();
+        session.addresses.borrow_mut().get_or_insert_default().server = Some(socket::peer(address));
     }
+}
+
+/// The early line of `option logasap`.
+pub(crate) fn at_connect(session: &Session) {
+    let run = session.road.run(session.frontend);
     if run.moment == Some(Moment::Connect) {
         let written = write_line(session, Termination::NORMAL, false);
         // A line that was not worth writing yet may be at the end.
@@ -237,7 +241,8 @@ fn write_line(session: &Session, termination: Termination, ended: bool) -> bool 
     if !channel.wants(level) {
         return true;
     }
-    let format = choose_format(session, &record);
+    // `error-log-format` is for handshakes that fail before there is a session; every session has the frontend's own format.
+    let format = &config.log.format;
     LINE.with_borrow_mut(|(line, structured)| {
         line.clear();
         structured.clear();
@@ -253,14 +258,6 @@ fn write_line(session: &Session, termination: Termination, ended: bool) -> bool 
         push(session, Line { channel, level, written_us: wall_us(), text: line, structured_data: structured });
     });
     true
-}
-
-/// `error-log-format` is for the sessions that `option log-separate-errors` is about.
-fn choose_format<'a>(session: &'a Session, record: &Record<'_>) -> Option<&'a Arc<LogFormat>> {
-    let log = &session.frontend_config().log;
-    let cause = record.termination.cause;
-    let failed = record.redispatched || cause.is_error() || (cause == Cause::None && record.retries > 0);
-    log.error_format.as_ref().filter(|_| failed).or(log.format.as_ref())
 }
 
 fn push(session: &Session, line: Line<'_>) {

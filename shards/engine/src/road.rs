@@ -108,7 +108,7 @@ fn derive(frontend: &Frontend, model: &Model) -> FrontendRun {
     let log = &frontend.log;
     let logs = !log.targets.is_empty();
     let uses = |wanted: &[LogVariable]| {
-        let mut formats = log.format.iter().chain(&log.error_format).chain(&log.structured_data);
+        let mut formats = log.format.iter().chain(&log.structured_data);
         logs && formats.any(|format| mentions(format, wanted))
     };
     let logs_connect = logs && log.format.is_none();

@@ -17,7 +17,7 @@ use crate::ring::{self, S, Sock, Timer};
 use crate::road::Pin;
 use crate::shard::{Arrival, Shard};
 use crate::signal::Signal;
-use crate::{assign, exchange, listen, record, socket};
+use crate::{admission, assign, exchange, record, socket};
 
 /// An order to end a session.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +133,7 @@ impl Session {
         let Ok(client_address) = needs_address.then(|| socket::peer_of(&connection)).transpose() else {
             // The client has reset the connection before anybody looked at it.
             shard.session_ended();
-            listen::leave(shard, &road.generation, frontend, bind);
+            admission::leave(shard, &road.generation, frontend, bind);
             return None;
         };
         let client = Sock::adopt_nonblocking(connection);
@@ -176,7 +176,7 @@ impl Session {
         record::at_end(self, termination);
         self.shard.sessions.borrow_mut().try_remove(self.key.get() as usize);
         self.shard.session_ended();
-        listen::leave(self.shard, &self.road.generation, self.frontend, self.bind);
+        admission::leave(self.shard, &self.road.generation, self.frontend, self.bind);
     }
 
     /// Orders the session to end; it does so at its next turn.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ringmain_engine::live::{Generation, Snapshot, SnapshotServer};
+use ringmain_engine::live::{Snapshot, SnapshotServer};
 use ringmain_model::{BackendId, ServerId};
 use ringmain_policy::balance::Picker;
 
-use super::{Fleet, ServerState};
+use super::Fleet;
 
 impl Fleet {
     /// Recounts and publishes every backend (start, reload).
@@ -54,23 +54,26 @@ impl Fleet {
         let backend = self.model().backend(id);
         let picker = Picker::build(backend, &self.health.views(id.index()));
         let picker = picker.continue_from(&live.snapshot().picker, live.ticket.load(Ordering::Relaxed));
-        let snapshot = build_snapshot(&self.generation, id, &self.servers, picker, self.backends[id.index()].active_servers);
+        let snapshot = self.build_snapshot(id, picker);
         live.publish(Arc::new(snapshot), backend.fullconn);
     }
-}
 
-fn build_snapshot(generation: &Generation, id: BackendId, states: &[ServerState], picker: Picker, active_servers: u32) -> Snapshot {
-    let servers = generation.model.servers_of(id).map(|(server, configured)| {
-        let state = &states[server.index()];
-        SnapshotServer {
-            id: server,
-            live: generation.server(server).clone(),
-            destination: state.destination(),
-            usable: state.usable(),
-            maxconn: state.maxconn,
-            minconn: state.minconn,
-            maxqueue: configured.maxqueue,
-        }
-    });
-    Snapshot { generation: generation.number, model: generation.model.clone(), picker, servers: servers.collect(), active_servers }
+    fn build_snapshot(&self, id: BackendId, picker: Picker) -> Snapshot {
+        let generation = &self.generation;
+        let servers = generation.model.servers_of(id).map(|(server, configured)| {
+            let state = &self.servers[server.index()];
+            SnapshotServer {
+                id: server,
+                live: generation.server(server).clone(),
+                destination: state.destination(),
+                usable: state.usable(),
+                maxconn: state.maxconn,
+                minconn: state.minconn,
+                maxqueue: configured.maxqueue,
+                limit_percent: self.health.get(server.index()).map_or(100, |health| health.slowstart_percent(self.now_ms)),
+            }
+        });
+        let active_servers = self.backends[id.index()].active_servers;
+        Snapshot { generation: generation.number, model: generation.model.clone(), picker, servers: servers.collect(), active_servers }
+    }
 }

@@ -195,6 +195,8 @@ pub struct ServerState {
     pub user_weight: u16,
     /// Sixteenths of the weight that slowstart allows now, 1 to 16.
     pub throttle: u8,
+    /// Weight in sixteenths as balancing last had it: a change waits for the end of maintenance.
+    balanced_weight: u32,
     /// Host in use; differs from the model after `set server ... addr`.
     pub host: ServerHost,
     /// Port in use.
@@ -222,6 +224,7 @@ impl ServerState {
             operational: Operational::Running,
             user_weight: server.weight,
             throttle: FULL_THROTTLE as u8,
+            balanced_weight: u32::from(server.weight) * FULL_THROTTLE,
             host: server.address.host.clone(),
             port: server.address.port,
             maxconn: server.maxconn,
@@ -243,6 +246,9 @@ impl ServerState {
             Operation::Stopping => Operational::Stopping,
         };
         (self.user_weight, self.throttle) = (health.weight, health.throttle);
+        if !health.admin.in_maintenance() {
+            self.balanced_weight = self.effective_weight();
+        }
         self.last_change_ms = health.changed_at_ms;
         self.downtime_ms = health.down_time_ms;
         self.down_transitions = health.down_transitions;
@@ -267,9 +273,9 @@ impl ServerState {
         u32::from(self.user_weight) * u32::from(self.throttle)
     }
 
-    /// The weight as statistics show it: the effective one in the user's unit, rounded up.
+    /// The weight as statistics show it: the one that balancing has, in the user's unit, rounded up.
     pub fn shown_weight(&self) -> u32 {
-        self.effective_weight().div_ceil(FULL_THROTTLE)
+        self.balanced_weight.div_ceil(FULL_THROTTLE)
     }
 
     /// Milliseconds spent DOWN up to now.

@@ -66,6 +66,8 @@ pub struct SnapshotServer {
     pub minconn: u32,
     /// Most sessions in its own queue; 0 is no limit.
     pub maxqueue: u32,
+    /// Percent of its limit that slowstart allows now, 100 outside of it.
+    pub limit_percent: u32,
 }
 
 impl Snapshot {
@@ -121,10 +123,11 @@ impl BackendLive {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The number of sessions a server of this backend may have now (HAProxy manual, `minconn` and `fullconn`); 0 is no limit.
+    /// The number of sessions a server of this backend may have now (HAProxy manual, `minconn`, `fullconn`, `slowstart`); 0 is no limit.
     pub fn limit(&self, server: &SnapshotServer) -> u32 {
         let fullconn = self.fullconn.load(Ordering::Relaxed);
-        ringmain_policy::queue::dynamic_limit(server.minconn, server.maxconn, fullconn, self.sessions.inside())
+        let limit = ringmain_policy::queue::dynamic_limit(server.minconn, server.maxconn, fullconn, self.sessions.inside());
+        ringmain_policy::queue::throttled_limit(limit, server.limit_percent)
     }
 
     /// Takes a slot of a server of the given snapshot, unless it is full or others were first.

@@ -19,7 +19,7 @@ mod tests;
 pub use backend::{BackendLive, Snapshot, SnapshotServer};
 pub use counter::{Counter, Maximum};
 pub use frontend::{BindLive, FrontendCounters, FrontendLive};
-pub use gate::Gate;
+pub use gate::{Gate, NOBODY};
 pub use generation::Generation;
 pub use process::{ProcessCounters, ProcessLive};
 pub use queue::{Grant, Queue, Waiter};

@@ -93,6 +93,7 @@ fn backend(servers: usize, maxconn: u32) -> (Arc<BackendLive>, Arc<Snapshot>) {
         maxconn,
         minconn: maxconn,
         maxqueue: 0,
+        limit_percent: 100,
     });
     let servers: Vec<_> = servers.collect();
     let picker = Picker::build(&model.backends[0], &[]);
