@@ -217,7 +217,8 @@ impl<'a> Comparison<'a> {
             bar.set_message(format!("{connections} idle connections, {}", subject.title));
             match sample::idle(subject, connections, self.effort.idle_hold, self.cores.load) {
                 Ok(sample) => self.results.idle.push(sample),
-                Err(error) => self.lose(subject, &error),
+                // It may well forward: whether it is gone the next run will tell.
+                Err(error) => self.fail(&format!("idle connections, {}", subject.title), &format!("{error:#}")),
             }
         }
     }
