@@ -29,7 +29,8 @@ pub(crate) enum Barrier {
     Bind,
 }
 
-const BARRIERS: [Barrier; 3] = [Barrier::Process, Barrier::Frontend, Barrier::Bind];
+/// Innermost first: one that is turned away further out has not counted there.
+const BARRIERS: [Barrier; 3] = [Barrier::Bind, Barrier::Frontend, Barrier::Process];
 
 /// A connection that waits for a gate.
 pub(crate) struct Held {
@@ -46,17 +47,21 @@ impl Held {
 
     /// Passes all gates, or waits at the one in the way. For the first in a listener's line.
     pub fn try_enter(&mut self, shard: &Shard) -> Result<(), Obstacle> {
-        let entered = enter_with(shard, &self.arrival, self.ticket);
-        match entered {
-            Err(Obstacle::Full(barrier)) if self.waits_at == Some(barrier) => {}
-            Err(Obstacle::Full(barrier)) => {
-                self.stop_waiting(shard);
-                gate(shard, &self.arrival, barrier).wait(self.ticket);
-                self.waits_at = Some(barrier);
+        loop {
+            match enter_with(shard, &self.arrival, self.ticket) {
+                Err(Obstacle::Full(barrier)) if self.waits_at == Some(barrier) => return Err(Obstacle::Full(barrier)),
+                Err(Obstacle::Full(barrier)) => {
+                    self.stop_waiting(shard);
+                    gate(shard, &self.arrival, barrier).wait(self.ticket);
+                    self.waits_at = Some(barrier);
+                    // Whoever was in the way may have gone before the ticket lay there, and told nobody: look once more.
+                }
+                passed => {
+                    self.stop_waiting(shard);
+                    return passed;
+                }
             }
-            Ok(()) | Err(Obstacle::Rate) => self.stop_waiting(shard),
         }
-        entered
     }
 
     fn stop_waiting(&mut self, shard: &Shard) {

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use ringmain_model::{BindId, FrontendId};
 
 use crate::admission::{self, Held, Obstacle};
-use crate::mailbox::{Handover, ListenerMail, Mail, Publication, Report};
+use crate::mailbox::{Handover, Mail, Publication, Report};
 use crate::ring::{self, Listener};
 use crate::road::Road;
 use crate::session;
@@ -27,6 +27,8 @@ use crate::socket;
 const HANDOVER_LEAD: u32 = 16;
 /// How long a frontend over its session rate waits before it looks again.
 const RATE_RETRY_MS: u64 = 20;
+/// Connections accepted in a row before sessions have their turn.
+const ACCEPTS_PER_TURN: u32 = 128;
 
 /// A listening socket of this shard. Its accept task owns the socket; this is how others steer the task.
 pub(crate) struct Listening {
@@ -37,6 +39,10 @@ pub(crate) struct Listening {
     changed: Signal,
     /// Accepted, waiting for a gate, oldest first. Bounded by what one reap of the ring can bring, as the listener pauses.
     held: RefCell<VecDeque<Held>>,
+    /// Its accept task is there.
+    open: Cell<bool>,
+    /// Raised when the socket is closed.
+    gone: Signal,
 }
 
 /// What connections of a listener belong to; replaced by a reload.
@@ -55,8 +61,8 @@ enum Wanted {
     Closed,
 }
 
-/// Swaps to a new generation: keeps the listeners it names, starts new ones, closes the others.
-pub(crate) fn adopt(shard: &'static Shard, publication: &Publication) {
+/// Swaps to a new generation: keeps the listeners it names, starts new ones, closes the others, and returns these.
+pub(crate) fn adopt(shard: &'static Shard, publication: &Publication) -> Vec<Rc<Listening>> {
     let road = Rc::new(Road::new(publication.generation.clone(), shard.index));
     *shard.road.borrow_mut() = Some(road.clone());
     let mails = publication.listeners.get(shard.index).map(|mails| {
@@ -64,7 +70,7 @@ pub(crate) fn adopt(shard: &'static Shard, publication: &Publication) {
         std::mem::take(&mut *mails)
     });
     let mails = mails.unwrap_or_default();
-    close_others(shard, &mails);
+    let closing = close(shard, |key| !mails.iter().any(|mail| mail.key == key));
     for mail in mails {
         let place = Place { road: road.clone(), frontend: mail.frontend, bind: mail.bind };
         let known = shard.listeners.borrow().get(&mail.key).cloned();
@@ -76,23 +82,20 @@ pub(crate) fn adopt(shard: &'static Shard, publication: &Publication) {
         }
     }
     shard.gate_opened.raise();
-}
-
-fn close_others(shard: &Shard, mails: &[ListenerMail]) {
-    shard.listeners.borrow_mut().retain(|key, listening| {
-        let stays = mails.iter().any(|mail| mail.key == *key);
-        if !stays {
-            listening.close();
-        }
-        stays
-    });
+    closing
 }
 
 /// Closes every listener (soft stop).
 pub(crate) fn close_all(shard: &Shard) {
-    for (_, listening) in shard.listeners.borrow_mut().drain() {
-        listening.close();
-    }
+    close(shard, |_| true);
+}
+
+/// Closes the listeners with these keys. They stay in the shard's sight until nobody waits in them any more.
+fn close(shard: &Shard, goes: impl Fn(u64) -> bool) -> Vec<Rc<Listening>> {
+    let closing: Vec<_> = shard.listeners.borrow_mut().extract_if(|key, _| goes(*key)).map(|(_, listening)| listening).collect();
+    closing.iter().for_each(|listening| listening.close());
+    shard.closed_listeners.borrow_mut().extend(closing.iter().cloned());
+    closing
 }
 
 /// Stops or resumes one listener by order of an operator.
@@ -118,6 +121,16 @@ impl Listening {
         self.wanted.set(Wanted::Closed);
         self.changed.raise();
     }
+
+    /// Waits until the address is free again. For one task, once the listener was told to close.
+    pub fn closed(&self) -> impl Future<Output = ()> + '_ {
+        self.gone.taken()
+    }
+
+    /// Whether connections may still come out of it.
+    fn is_of_use(&self) -> bool {
+        self.open.get() || !self.held.borrow().is_empty()
+    }
 }
 
 fn open(shard: &'static Shard, key: u64, place: Place, socket: OwnedFd) {
@@ -127,6 +140,8 @@ fn open(shard: &'static Shard, key: u64, place: Place, socket: OwnedFd) {
         wanted: Cell::new(Wanted::Accepting),
         changed: Signal::default(),
         held: RefCell::default(),
+        open: Cell::new(true),
+        gone: Signal::default(),
     });
     listening.belong_to(place);
     shard.listeners.borrow_mut().insert(key, listening.clone());
@@ -135,8 +150,12 @@ fn open(shard: &'static Shard, key: u64, place: Place, socket: OwnedFd) {
 
 async fn accept_all(shard: &'static Shard, listening: Rc<Listening>, socket: OwnedFd) {
     let listener = Listener::adopt(socket);
-    let mut in_trouble = false;
+    let (mut in_trouble, mut in_a_row) = (false, 0);
     loop {
+        if in_a_row == ACCEPTS_PER_TURN {
+            in_a_row = 0;
+            ring::yield_now().await;
+        }
         match race(listening.changed.taken(), listener.accept()).await {
             Either::Left(()) => match listening.wanted.get() {
                 Wanted::Closed => break,
@@ -145,6 +164,7 @@ async fn accept_all(shard: &'static Shard, listening: Rc<Listening>, socket: Own
             },
             Either::Right(Ok(accepted)) => {
                 in_trouble = false;
+                in_a_row += 1;
                 arrive(shard, &listening, accepted.fd);
             }
             Either::Right(Err(error)) => {
@@ -157,14 +177,21 @@ async fn accept_all(shard: &'static Shard, listening: Rc<Listening>, socket: Own
         }
     }
     // What was connected before the close is served: the kernel would reset it.
+    listener.pause();
+    while let Some(accepted) = listener.take_last().await {
+        arrive(shard, &listening, accepted.fd);
+    }
     drop(listener);
     let spare = listening.spare.take();
     while let Some(Ok(connection)) = spare.as_ref().map(accept_now) {
         arrive(shard, &listening, connection);
     }
-    if !listening.held.borrow().is_empty() {
-        shard.closed_listeners.borrow_mut().push(listening);
-    }
+    drop(spare);
+    // The ring closes its descriptor when it is next entered.
+    ring::yield_now().await;
+    listening.open.set(false);
+    listening.gone.raise();
+    shard.gate_opened.raise();
 }
 
 fn accept_now(listener: &OwnedFd) -> io::Result<OwnedFd> {
@@ -196,7 +223,7 @@ fn arrive(shard: &'static Shard, listening: &Rc<Listening>, connection: OwnedFd)
 fn admit(shard: &'static Shard, arrival: Arrival) {
     let (lightest, load) = shard.process.lightest();
     let lead = shard.load().saturating_sub(load);
-    if lightest == shard.index || lead <= HANDOVER_LEAD + load / 8 {
+    if lightest == shard.index || shard.stage.get() != Stage::Serving || lead <= HANDOVER_LEAD + load / 8 {
         return session::start(shard, arrival);
     }
     let handover = Handover {
@@ -206,10 +233,13 @@ fn admit(shard: &'static Shard, arrival: Arrival) {
         socket: arrival.connection,
         accepted_us: arrival.accepted_us,
     };
+    // Counted before it is sent: a burst must not all go to a shard that has not had time to notice.
+    shard.process.handed[lightest].fetch_add(1, Ordering::Relaxed);
     match shard.ports[lightest].send(Mail::Handover(handover)) {
         Ok(()) => shard.process.counters[shard.index].handed_over.add(1),
         // Its mailbox is full: it is not as idle as it looked.
         Err(mail) => {
+            shard.process.handed[lightest].fetch_sub(1, Ordering::Relaxed);
             if let Mail::Handover(handover) = *mail {
                 session::start(
                     shard,
@@ -235,6 +265,7 @@ pub(crate) fn take_over(shard: &'static Shard, handover: Handover) {
     };
     let Handover { frontend, bind, socket, accepted_us, .. } = handover;
     session::start(shard, Arrival { road, frontend, bind, connection: socket, accepted_us });
+    shard.process.handed[shard.index].fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Admits held connections when a gate has opened, for the life of the shard.
@@ -261,7 +292,7 @@ pub(crate) async fn reopen_gates(shard: &'static Shard) {
                 }
             }
         }
-        shard.closed_listeners.borrow_mut().retain(|listening| !listening.held.borrow().is_empty());
+        shard.closed_listeners.borrow_mut().retain(|listening| listening.is_of_use());
         shard.process.parked[shard.index].store(holding, Ordering::SeqCst);
     }
 }
@@ -270,8 +301,10 @@ fn admit_held(shard: &'static Shard, listening: &Rc<Listening>) -> Result<(), Ob
     let mut admitted = false;
     loop {
         let entered = listening.held.borrow_mut().front_mut().map(|first| first.try_enter(shard)).transpose()?;
-        let Some(held) = entered.and_then(|()| listening.held.borrow_mut().pop_front()) else { break };
+        let Some(mut held) = entered.and_then(|()| listening.held.borrow_mut().pop_front()) else { break };
         admitted = true;
+        // Its time begins now, as if the kernel had kept it until now.
+        held.arrival.accepted_us = ring::now_us();
         admit(shard, held.arrival);
     }
     if admitted {

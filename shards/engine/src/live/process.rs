@@ -16,6 +16,8 @@ pub struct ProcessLive {
     pub sessions: Gate,
     /// Sessions that live on each shard; the accept hand-over compares them. Written by their shard.
     pub loads: Box<[CachePadded<AtomicU32>]>,
+    /// Connections on their way to each shard from another, not yet in its load.
+    pub handed: Box<[CachePadded<AtomicU32>]>,
     /// Set for a shard whose accept loop waits for a gate to open.
     pub parked: Box<[CachePadded<AtomicBool>]>,
     /// New sessions per second over all frontends.
@@ -51,6 +53,7 @@ impl ProcessLive {
         Self {
             sessions: Gate::new(maxconn),
             loads: (0..shards).map(|_| CachePadded::default()).collect(),
+            handed: (0..shards).map(|_| CachePadded::default()).collect(),
             parked: (0..shards).map(|_| CachePadded::default()).collect(),
             session_rate: SharedRate::default(),
             next_session: AtomicU64::new(0),
@@ -60,9 +63,12 @@ impl ProcessLive {
         }
     }
 
-    /// The shard with the fewest sessions and that number.
+    /// The shard with the fewest sessions, those on their way to it included, and that number.
     pub fn lightest(&self) -> (usize, u32) {
-        let loads = self.loads.iter().map(|load| load.load(Ordering::Relaxed)).enumerate();
+        let total = |(load, handed): (&CachePadded<AtomicU32>, &CachePadded<AtomicU32>)| {
+            load.load(Ordering::Relaxed).saturating_add(handed.load(Ordering::Relaxed))
+        };
+        let loads = self.loads.iter().zip(&self.handed).map(total).enumerate();
         loads.min_by_key(|&(_, load)| load).unwrap_or((0, 0))
     }
 }
