@@ -1,5 +1,6 @@
 //! Ringmain or HAProxy with a configuration file.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -97,6 +98,18 @@ impl Proxy {
         let info = self.command("show info");
         let line = info.lines().find_map(|line| line.strip_prefix(&format!("{field}: ")));
         line.unwrap_or_else(|| panic!("no {field} in show info:\n{info}")).to_owned()
+    }
+
+    /// The whole of `show stat`: columns by name, rows by `proxy,server`.
+    pub fn table(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+        let table = self.command("show stat");
+        let header: Vec<&str> = table.lines().next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
+        let rows = table.lines().skip(1).filter(|line| line.contains(',')).map(|line| {
+            let cells: Vec<&str> = line.split(',').collect();
+            let row = header.iter().zip(&cells).map(|(name, cell)| ((*name).to_owned(), (*cell).to_owned())).collect();
+            (cells[..2].join(","), row)
+        });
+        rows.collect()
     }
 
     /// A column of `show stat` for one row.

@@ -17,6 +17,18 @@ pub fn for_value<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Opti
     }
 }
 
+/// Calls `probe` until it is true or `limit` is over; whether it was.
+pub fn reached(limit: Duration, mut probe: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !probe() {
+        if start.elapsed() >= limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
 /// Waits until `probe` is true.
 pub fn until(what: &str, mut probe: impl FnMut() -> bool) {
     for_value(what, SOON, || probe().then_some(()));
