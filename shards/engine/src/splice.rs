@@ -11,7 +11,7 @@ use crate::forward::{End, Meter, Splice, code};
 use crate::ring::{self, Buf, Pipe, S};
 
 /// Fills per turn of the driver: more gains nothing in bulk and costs other sessions their latency.
-const FILLS_PER_TURN: u32 = 2;
+const FILLS_PER_TURN: u32 = 1;
 /// Wakes in a row with few bytes after which the direction goes back to messages.
 const SMALL_WAKES: u32 = 16;
 /// Bytes per wake that count as few.

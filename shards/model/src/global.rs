@@ -60,7 +60,7 @@ pub struct Global {
 /// `tune.*` settings with a meaning in this program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
-    /// `tune.pipesize`, bytes; 0 is the kernel's default.
+    /// `tune.pipesize`, bytes; 0 is 256 KiB, or the kernel's default where it refuses that.
     pub pipe_size: u32,
     /// `tune.rcvbuf.client`, bytes.
     pub client_receive_buffer: Option<u32>,

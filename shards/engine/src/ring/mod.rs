@@ -51,7 +51,7 @@ pub struct Config {
     pub buffer_count: u16,
     /// Bytes per receive buffer, 256 to 32768.
     pub buffer_size: u32,
-    /// Bytes per splice pipe, 0 for the kernel's default.
+    /// Bytes per splice pipe, 0 for 256 KiB.
     pub pipe_size: u32,
     /// Entries of the submission queue, 1 to 4096; the completion queue has eight times as many.
     pub entries: u32,

@@ -12,6 +12,9 @@ use super::sock::{S, gone};
 
 /// Empty pipes kept for the next user; more are closed.
 const KEPT: usize = 32;
+/// Size of pipes where the configuration gives none. With the kernel's own 64 KiB each system call moves less and bulk costs more; with
+/// much more than this a slow reader could hold too much of the kernel's memory, as the pipe is what a stalled direction may hold.
+const DEFAULT_BYTES: u32 = 256 << 10;
 
 struct Ends {
     read: OwnedFd,
@@ -53,10 +56,9 @@ impl PipePool {
             Some(ends) => ends,
             None => {
                 let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-                if self.size > 0 {
-                    // Refused beyond the user's share (pipe-user-pages-soft): the default size works too.
-                    let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(self.size as i32));
-                }
+                let size = if self.size > 0 { self.size } else { DEFAULT_BYTES };
+                // Refused beyond the user's share (pipe-user-pages-soft): the kernel's own size works too.
+                let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(size as i32));
                 let capacity = fcntl(&write, FcntlArg::F_GETPIPE_SZ).unwrap_or(65_536).max(4_096) as usize;
                 Ends { read, write, capacity }
             }
