@@ -85,6 +85,8 @@ impl Core {
     /// Takes what was read, if something was.
     pub(super) fn take_loaded(&mut self) {
         let Ok(outcome) = self.reloading.loaded.try_recv() else { return };
+        // What this turn has left to do names servers and frontends by their places in the model that is about to go.
+        self.carry_out_effects();
         let Some(model) = outcome.model else {
             let mut reason = outcome.findings;
             if gives_up_rights(&self.fleet.model().global) {

@@ -184,11 +184,15 @@ impl Search<'_> {
             Some(_) => session.assigned.server_queue.set(before + 1),
             None => session.assigned.backend_queue.set(before + 1),
         }
-        // A slot may have been freed between the choice and the push.
+        // A slot may have been freed between the choice and the push, or the servers have changed: then those who waited for one that went
+        // were sent to choose again before this session stood among them.
+        let now = session.road.snapshot(self.id);
         match position {
+            Some(_) if !std::ptr::eq(&*now, snapshot) => return Ok(Grant::Rethink),
             Some(position) => self.live.serve_queues(&snapshot.servers[position].live),
-            None => snapshot.servers.iter().for_each(|server| self.live.serve_queues(&server.live)),
+            None => now.servers.iter().for_each(|server| self.live.serve_queues(&server.live)),
         }
+        drop(now);
         let interrupted = interruption(session, *patience_ms, self.backend.options.abort_on_close);
         let interruption = match race(place.granted(), interrupted).await {
             Either::Left(grant) => return Ok(place.take(grant)),

@@ -115,7 +115,7 @@ pub(crate) struct Shard {
     pub stage: Cell<Stage>,
     pub road: RefCell<Option<Rc<Road>>>,
     pub listeners: RefCell<HashMap<u64, Rc<Listening>>>,
-    /// Listeners that are closed but still hold accepted connections.
+    /// Listeners that are closing, or closed but still hold accepted connections.
     pub closed_listeners: RefCell<Vec<Rc<Listening>>>,
     pub sessions: RefCell<Slab<Rc<Session>>>,
     pub waiters: RefCell<Slab<Option<Waker>>>,
@@ -259,8 +259,14 @@ async fn handle(shard: &'static Shard, mail: Mail) {
     match mail {
         Mail::Publish(publication) => {
             let generation = publication.generation.number;
-            crate::listen::adopt(shard, &publication);
-            shard.report(Report::Adopted { shard: shard.index, generation }).await;
+            let closing = crate::listen::adopt(shard, &publication);
+            ring::spawn(async move {
+                // The next generation may want an address that this one has left.
+                for listening in closing {
+                    listening.closed().await;
+                }
+                shard.report(Report::Adopted { shard: shard.index, generation }).await;
+            });
         }
         Mail::Handover(handover) => crate::listen::take_over(shard, handover),
         Mail::Probe(probe) => ring::spawn(crate::check::probe(shard, probe)),
@@ -306,9 +312,10 @@ async fn handle(shard: &'static Shard, mail: Mail) {
     }
 }
 
-/// Tells the control thread when the last session has gone; the shard itself lives on until `HardStop`.
+/// Tells the control thread when the last session of the process has gone, as until then another shard may hand one over; the shard itself
+/// lives on until `HardStop`.
 async fn report_drained(shard: &'static Shard) {
-    while !(shard.sessions.borrow().is_empty() && shard.closed_listeners.borrow().is_empty()) {
+    while shard.process.sessions.inside() != 0 || !shard.closed_listeners.borrow().is_empty() {
         ring::sleep_ms(20).await;
     }
     shard.report(Report::Drained { shard: shard.index }).await;

@@ -118,6 +118,15 @@ impl Storm {
     }
 }
 
+/// Ends the storm when dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One client after another until the storm is over; counts those that were served.
 fn clients(mut random: Random, storm: &Storm, unix: &std::path::Path, over: &AtomicBool, served: &AtomicU64) {
     while !over.load(Ordering::Relaxed) {
@@ -238,6 +247,8 @@ fn weather(ring: &'static str) {
     let (over, served) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut random = Random::new(seed);
     thread::scope(|scope| {
+        // Clients end with this thread, also when it fails.
+        let end = End(&over);
         for client in 0..CLIENTS {
             let (storm, unix, over, served) = (&storm, &unix, &over, &served);
             scope.spawn(move || clients(Random::new(seed ^ client), storm, unix, over, served));
@@ -247,7 +258,7 @@ fn weather(ring: &'static str) {
             act(&mut random, &storm, &proxy, &mut peers);
             random.pause(60);
         }
-        over.store(true, Ordering::Relaxed);
+        drop(end);
     });
     for (index, peer) in peers.iter_mut().enumerate() {
         peer.get_or_insert_with(|| Peer::start_at(storm.servers[index], serve(index)));

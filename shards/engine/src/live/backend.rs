@@ -162,7 +162,7 @@ impl BackendLive {
                 return;
             }
             if !queue.grant(live) {
-                live.active.fetch_sub(1, Ordering::AcqRel);
+                live.active.fetch_sub(1, Ordering::SeqCst);
             }
         }
     }

@@ -63,7 +63,7 @@ impl ServerLive {
     pub fn try_acquire(&self, limit: u32) -> bool {
         let taken = self
             .active
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |active| (limit == 0 || active < limit).then(|| active.saturating_add(1)));
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |active| (limit == 0 || active < limit).then(|| active.saturating_add(1)));
         if let Ok(before) = taken {
             self.active_peak.raise(before.saturating_add(1));
         }
@@ -93,7 +93,8 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.server.active.fetch_sub(1, Ordering::AcqRel);
+        // One order over slots and queues: either the slot is seen free by whoever joins a queue, or they are seen waiting here.
+        self.server.active.fetch_sub(1, Ordering::SeqCst);
         self.backend.stamp(&self.server);
         self.backend.serve_queues(&self.server);
     }
