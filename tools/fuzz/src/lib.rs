@@ -1,10 +1,12 @@
-//! What the fuzz targets share: loading a text as a configuration on a machine that is the same everywhere.
+//! What the fuzz targets share: loading a text as a configuration on a machine that is the same everywhere, and a process to talk to.
+
+pub mod runtime;
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ringmain::config::check::{Context, Names};
 use ringmain::config::environment::Environment;
-use ringmain::config::load_texts;
+use ringmain::config::{Loaded, load_texts};
 
 /// Names that need no system: one host, one user.
 struct FixedNames;
@@ -27,11 +29,15 @@ impl Names for FixedNames {
 /// outside of the text.
 pub fn load(name: &str, bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    let environment: Environment = [("A", "one two"), ("B", "")].map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-    let context = Context { descriptor_limit: 1024, cpu_count: 2, host_name: "fuzz", names: &FixedNames };
-    let loaded = load_texts(&[(name, text)], environment, &context);
+    let loaded = load_text(name, text);
     assert_ne!(loaded.model.is_some(), loaded.diagnostics.failed(), "neither a model nor an error, or both");
     for span in loaded.diagnostics.list().iter().filter_map(|finding| finding.span) {
         assert!(span.start <= span.end && span.end as usize <= text.len(), "a finding points outside of the text");
     }
+}
+
+fn load_text(name: &str, text: &str) -> Loaded {
+    let environment: Environment = [("A", "one two"), ("B", "")].map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+    let context = Context { descriptor_limit: 1024, cpu_count: 2, host_name: "fuzz", names: &FixedNames };
+    load_texts(&[(name, text)], environment, &context)
 }
