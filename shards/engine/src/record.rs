@@ -233,7 +233,12 @@ fn write_line(session: &Session, termination: Termination, ended: bool) -> bool 
         server_queue: assigned.server_queue.get(),
         backend_queue: assigned.backend_queue.get(),
         session_number: session.number,
-        log_number: counters.log_lines.get() as u32,
+        log_number: generation
+            .frontend(session.frontend)
+            .counters
+            .iter()
+            .map(|shard| shard.log_lines.get() as u32)
+            .fold(0, u32::wrapping_add),
         early: config.options.logasap,
     };
     let Some(level) = verdict(&config.options, &record, ended) else { return false };

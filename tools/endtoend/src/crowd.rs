@@ -142,7 +142,11 @@ impl Member {
 /// Connects to a port of this machine from one of its loopback addresses.
 pub fn connect_from(source: IpAddr, port: u16) -> TcpStream {
     let socket = Socket::new(Domain::for_address(SocketAddr::new(source, 0)), Type::STREAM, None).expect("make a socket");
-    socket.bind(&SocketAddr::new(source, 0).into()).unwrap_or_else(|error| panic!("bind {source}: {error}"));
+    if source != IpAddr::from([127, 0, 0, 1]) {
+        // The port is chosen at connect, when one that is in use elsewhere will do.
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true).expect("set an option");
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap_or_else(|error| panic!("bind {source}: {error}"));
+    }
     let target = if source.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]) };
     socket.connect(&SocketAddr::new(target, port).into()).unwrap_or_else(|error| panic!("connect to {port}: {error}"));
     let stream = TcpStream::from(socket);
