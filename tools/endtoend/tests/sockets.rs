@@ -12,8 +12,8 @@ use endtoend::client::{connect, server_name};
 use endtoend::crowd::connect_from;
 use endtoend::logs::Logs;
 use endtoend::peer::{self, Peer};
-use endtoend::port;
 use endtoend::proxy::{Kind, Proxy};
+use endtoend::{port, wait};
 
 const RINGS: [(Kind, &str); 3] =
     [(Kind::HaProxy, ""), (Kind::Ringmain, "  nbthread 1\n"), (Kind::Ringmain, "  nbthread 2\n  tune.ring.mode portable\n")];
@@ -107,6 +107,8 @@ fn unix_and_abstract_sockets_work_on_both_sides() {
             back.display()
         );
         let _proxy = Proxy::start(kind, &text(ring, &sections));
+        // The runtime socket answers while others are still given their names.
+        wait::until("the socket's file", || front.exists());
         let mode = std::fs::metadata(&front).expect("the socket's file").permissions().mode();
         assert_eq!(mode & 0o777, 0o640, "{kind:?}");
         assert_eq!(say(&UnixStream::connect(&front).expect("connect")), "abstract", "{kind:?}");
