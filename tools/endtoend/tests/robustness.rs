@@ -9,6 +9,7 @@ use endtoend::client::{connect, exchange, half_close};
 use endtoend::peer::{self, Peer};
 use endtoend::proxy::{Kind, Proxy};
 use endtoend::{port, wait};
+use nix::sys::signal::Signal;
 
 /// Both proxies where HAProxy says what is right.
 const BOTH: [Kind; 2] = [Kind::HaProxy, Kind::Ringmain];
@@ -112,4 +113,70 @@ fn a_silent_client_that_stops_reading_is_given_up() {
         let ended = wait::reached(Duration::from_secs(8), || proxy.stat("entry", "FRONTEND", "scur") == "0");
         assert!(ended, "{kind:?}: the session of a client that reads nothing goes on for ever");
     }
+}
+
+/// Sessions that stand when a soft stop comes, on whichever shard and however fresh, go on to their end; then the process leaves. Reloads
+/// asked for at the same moment change nothing about that.
+#[test]
+fn a_soft_stop_in_a_rush_ends_no_session() {
+    let server = Peer::start(peer::echo);
+    let listen = port::free();
+    let mut proxy = Proxy::start(
+        Kind::Ringmain,
+        &format!(
+            "global\n  stats socket @SOCKET@ level admin\n  nbthread 2\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  \
+             timeout server 60s\nlisten entry\n  bind 127.0.0.1:{listen}\n  server s 127.0.0.1:{}\n",
+            server.port()
+        ),
+    );
+    let standing = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while let Ok(mut stream) = TcpStream::connect(("127.0.0.1", listen)) {
+                    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set a timeout");
+                    // The kernel resets those that no listener has taken when the last one closes.
+                    if exchange(&mut stream, b"before").is_ok() {
+                        standing.lock().expect("no panic").push(stream);
+                    }
+                }
+            });
+        }
+        wait::until("a rush", || standing.lock().expect("no panic").len() > 200);
+        for signal in [Signal::SIGUSR2, Signal::SIGUSR2, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGUSR1] {
+            proxy.process.signal(signal);
+        }
+    });
+    let mut standing = standing.into_inner().expect("no panic");
+    println!("{} sessions", standing.len());
+    // Time for a process that believes itself drained to end what it should not.
+    std::thread::sleep(Duration::from_millis(200));
+    for stream in &mut standing {
+        exchange(stream, b"after").expect("a session goes on");
+    }
+    drop(standing);
+    assert!(proxy.process.wait(wait::SOON).success());
+}
+
+/// Results of checks and reloads that take the servers away arrive together.
+#[test]
+fn checked_servers_may_go_at_any_moment() {
+    let server = Peer::start(peer::echo);
+    let listen = port::free();
+    let config = |servers: usize| {
+        let mut text = format!(
+            "global\n  stats socket @SOCKET@ level admin\n  nbthread 2\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  \
+             timeout server 60s\nlisten entry\n  bind 127.0.0.1:{listen}\n"
+        );
+        for index in 0..servers {
+            text.push_str(&format!("  server s{index} 127.0.0.1:{} check inter 3ms\n", server.port()));
+        }
+        text
+    };
+    let mut proxy = Proxy::start(Kind::Ringmain, &config(40));
+    for round in 0..60 {
+        proxy.reload(&config(if round % 2 == 0 { 1 } else { 40 }));
+    }
+    assert!(proxy.process.is_running());
+    assert_eq!(exchange(&mut connect(listen), b"hello").expect("served"), b"hello");
 }

@@ -18,7 +18,7 @@ use endtoend::proxy::{Kind, Proxy};
 use endtoend::{port, wait};
 use nix::sys::signal::Signal;
 
-const CLIENTS: u64 = 10;
+const CLIENTS: u64 = 24;
 const SERVERS: usize = 5;
 /// What a ring holds; afterwards as before.
 const HELD: [&str; 7] = ["slots", "listeners", "buffers_out", "pipes_in_use", "timers", "tasks", "in_flight"];
