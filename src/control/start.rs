@@ -43,6 +43,9 @@ use crate::stats::Averages;
 const SHARDS_PATIENCE: Duration = Duration::from_secs(20);
 /// How often and how long listening is tried while an old process (`-sf`, `-st`) lets go.
 const BIND_ATTEMPTS: u32 = 200;
+/// The same without old processes: the kernel takes the rings of a process that was killed apart only after its end, and until then its
+/// addresses are in use. A service manager restarts faster than that.
+const BIND_ATTEMPTS_ALONE: u32 = 50;
 const BIND_PAUSE: Duration = Duration::from_millis(10);
 
 /// How a start ended.
@@ -115,14 +118,14 @@ fn open(options: &Options, mut model: Model, program: Arc<str>, console: &Consol
     Ok(Opened { registry, proposal, sockets, runtime, descriptor_limit: descriptors.limit })
 }
 
-/// Opens the listeners. Old processes that hold them are asked to pause until it works.
+/// Opens the listeners. Old processes that hold them are asked to pause until it works; others are given a moment to be gone.
 fn listen_patiently(options: &Options, proposal: &Proposal, shards: usize) -> Result<KeyedSockets, Vec<String>> {
     let model = &proposal.generation.model;
     let listeners = Listeners::default();
     let wanted = listeners.missing(model, &proposal.listeners);
     let replaces = !options.old_processes.is_empty();
     let neighbours = if replaces { Neighbours::Share } else { Neighbours::Refuse };
-    let attempts = if replaces { BIND_ATTEMPTS } else { 1 };
+    let attempts = if replaces { BIND_ATTEMPTS } else { BIND_ATTEMPTS_ALONE };
     let mut failures = Vec::new();
     for attempt in 1..=attempts {
         match listen::open(model, &wanted, &[], shards, neighbours) {
