@@ -62,7 +62,7 @@ pub struct Load {
     pub active: u32,
     /// Connections waiting for this very server.
     pub queued: u32,
-    /// Its dynamic maxconn (see [`crate::queue::dynamic_maxconn`]); 0 is without limit.
+    /// Its dynamic maxconn (see [`crate::queue::dynamic_limit`]); 0 is without limit.
     pub limit: u32,
     /// `maxqueue`; only `leastconn` looks at it.
     pub queue_limit: u32,
