@@ -35,6 +35,8 @@ use crate::log::{Logs, Reporter};
 use crate::runtime::{ControlContext, Interest, RuntimeServer};
 use crate::stats::Averages;
 
+/// How long after sessions have ended their memory is given back: once for many, and not while others may need it again at once.
+const MEMORY_PAUSE_MS: u64 = 1000;
 /// Pause before mail that a full mailbox refused is sent again, ms.
 const MAIL_PAUSE_MS: u64 = 10;
 /// How long a runtime command waits for shards to bring their counters up to date.
@@ -177,8 +179,7 @@ impl Core {
                 Report::Drained { shard } => self.on_drained(shard),
                 Report::AcceptTrouble { shard, error } => self.on_accept_trouble(shard, error),
                 Report::Started { shard, ring } => self.on_started(shard, ring),
-                Report::Shrunk { .. } if self.fleet.model().global.keeps_memory => {}
-                Report::Shrunk { .. } => super::memory::give_back(),
+                Report::Shrunk { .. } => self.timers.add_once(self.fleet.now_ms() + MEMORY_PAUSE_MS, Timer::GiveBackMemory),
             }
         }
         // There may be more: come back without sleeping.
@@ -233,6 +234,8 @@ impl Core {
                 Timer::Server(key) => self.check(key),
                 Timer::Mail => drop(self.outbox.retry()),
                 Timer::GraceEnds => self.close_listeners(),
+                Timer::GiveBackMemory if self.fleet.model().global.keeps_memory => {}
+                Timer::GiveBackMemory => super::memory::give_back(),
                 Timer::HardStop => self.on_hard_stop_timer(),
                 Timer::GenerationsEnd(number) => self.outbox.broadcast(|| Mail::ShutdownGenerationsBefore(number)),
             }

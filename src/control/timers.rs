@@ -14,6 +14,8 @@ pub enum Timer {
     GraceEnds,
     /// All that is left of a soft stop ends now (`hard-stop-after`).
     HardStop,
+    /// Memory of sessions that have ended goes back to the system.
+    GiveBackMemory,
     /// Sessions of generations before this one end now (`hard-stop-after`).
     GenerationsEnd(u64),
 }
@@ -25,6 +27,13 @@ pub struct Timers {
 }
 
 impl Timers {
+    /// Adds a timer unless one of the same kind is there already.
+    pub fn add_once(&mut self, due_ms: u64, timer: Timer) {
+        if !self.heap.iter().any(|Reverse((_, other))| *other == timer) {
+            self.add(due_ms, timer);
+        }
+    }
+
     /// Adds a timer at a time of the monotonic clock, ms.
     pub fn add(&mut self, due_ms: u64, timer: Timer) {
         self.heap.push(Reverse((due_ms, timer)));

@@ -168,13 +168,12 @@ fn thousands_of_idle_connections_leave_nothing_behind() {
     wait::until("all sessions to end", || proxy.info("CurrConns") == "0");
     wait::until("descriptors to be closed", || proxy.process.descriptors() <= descriptors);
     wait::until("rings to be empty", || ring_is_empty(&proxy));
+    // Half of what was held, and the tables that stay for the next ones.
+    let enough_kb = memory_kb + held_kb.saturating_sub(memory_kb) / 2 + 2048;
+    wait::until("memory to come back", || proxy.process.status_kb("VmRSS") < enough_kb);
     let after_kb = proxy.process.status_kb("VmRSS");
     let per_connection = (held_kb.saturating_sub(memory_kb)) as f64 * 1024.0 / count as f64;
     println!("{count} idle connections: {per_connection:.0} bytes each; resident {memory_kb} kB before, {held_kb} held, {after_kb} after");
-    assert!(
-        after_kb < memory_kb + (held_kb - memory_kb) / 2 + 2048,
-        "memory came back: {memory_kb} before, {held_kb} held, {after_kb} after"
-    );
 }
 
 fn settled_descriptors(proxy: &Proxy) -> usize {
