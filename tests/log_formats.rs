@@ -215,7 +215,7 @@ fn compare(client: Client, frontend: &str, backend: &str) {
         let record = facts.record(frontend.contains("logasap"));
         let mut renderer = Renderer::new(facts.text("H").into(), facts.number("pid"), facts.local_time());
         let mut line = Vec::new();
-        renderer.render(&compiled(format), &record, 8191, &mut line);
+        renderer.render(&compiled(format), &record, None, 8191, &mut line);
         line.push(b'\n');
         assert_eq!(String::from_utf8_lossy(&line), expected, "format {format}");
     }
@@ -305,6 +305,7 @@ fn a_session_that_waits_in_the_queue_for_too_long() {
     Renderer::new(facts.text("H").into(), facts.number("pid"), facts.local_time()).render(
         &compiled(&format),
         &facts.record(false),
+        None,
         8191,
         &mut line,
     );

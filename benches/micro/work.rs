@@ -195,7 +195,7 @@ fn render(name: &'static str) -> Work {
         // A thousand lines a second: the date is new now and then.
         moment += 1000;
         line.clear();
-        renderer.render(&format, black_box(&record(moment)), LINE_BYTES, &mut line);
+        renderer.render(&format, black_box(&record(moment)), None, LINE_BYTES, &mut line);
         assert!(!black_box(&line).is_empty());
     };
     Work { name, run: Box::new(run) }

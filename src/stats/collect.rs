@@ -426,6 +426,7 @@ fn algorithm(backend: &Backend) -> &'static str {
         Balance::LeastConnections => "leastconn",
         Balance::First => "first",
         Balance::Source => "source",
+        Balance::Hash => "hash",
         Balance::Random { .. } => "random",
     }
 }

@@ -254,10 +254,10 @@ fn write_line(session: &Session, termination: Termination, ended: bool) -> bool 
         let mut renderer = session.shard.renderer.borrow_mut();
         let limit = channel.longest_line();
         if let Some(format) = format {
-            renderer.render(format, &record, limit, line);
+            renderer.render(format, &record, None, limit, line);
         }
         if let Some(format) = &config.log.structured_data {
-            renderer.render(format, &record, limit, structured);
+            renderer.render(format, &record, None, limit, structured);
         }
         drop(renderer);
         push(session, Line { channel, level, written_us: wall_us(), text: line, structured_data: structured });

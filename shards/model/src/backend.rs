@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{LogSettings, Milliseconds, Mode, SourceAddress};
+use crate::rule::BackendRules;
+use crate::{Expression, LogSettings, Milliseconds, Mode, SourceAddress};
 
 /// One `backend`, or the serving half of a `listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,35 @@ pub struct Backend {
     pub source: Option<SourceAddress>,
     /// Where state changes of its servers are logged.
     pub log: LogSettings,
+    /// Rules for the first bytes, persistence and the choice of servers.
+    pub rules: BackendRules,
+    /// The key of `balance hash`.
+    pub hash_key: Option<Expression>,
+}
+
+impl Backend {
+    /// A backend without servers, with the values HAProxy takes for everything that is not written.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            proxy_id: 2,
+            description: None,
+            disabled: false,
+            mode: Mode::Tcp,
+            servers: 0..0,
+            balance: Balance::default(),
+            hash: Hash::default(),
+            fullconn: 0,
+            retries: 3,
+            redispatch_interval: 0,
+            timeouts: BackendTimeouts::default(),
+            options: BackendOptions::default(),
+            source: None,
+            log: LogSettings::default(),
+            rules: BackendRules::default(),
+            hash_key: None,
+        }
+    }
 }
 
 /// Timeouts of the server side. `None` is infinite.
@@ -89,6 +119,8 @@ pub enum Balance {
     First,
     /// `source`: hash of the client's address.
     Source,
+    /// `hash EXPRESSION`: hash of the value of `Backend::hash_key`.
+    Hash,
     /// `random(N)`: the least loaded of N draws; N is at least 1, default 2.
     Random {
         /// Number of draws.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::rule::FrontendRules;
 use crate::{BackendId, Location, LogSettings, Milliseconds, Mode, SplicePolicy};
 
 /// One `frontend`, or the listening half of a `listen`.
@@ -25,7 +26,7 @@ pub struct Frontend {
     pub maxconn: u32,
     /// New sessions accepted per second (`rate-limit sessions`); 0 means no limit.
     pub rate_limit_sessions: u32,
-    /// Where every session goes: the first static `use_backend`, else `default_backend`, else the `listen`'s own half. `None` refuses.
+    /// Where sessions go that no `use_backend` rule sends elsewhere: `default_backend`, else the `listen`'s own half. `None` refuses.
     pub route: Option<BackendId>,
     /// Timeouts of the client side.
     pub timeouts: FrontendTimeouts,
@@ -33,6 +34,10 @@ pub struct Frontend {
     pub options: FrontendOptions,
     /// How sessions of this frontend are logged.
     pub log: LogSettings,
+    /// Rules for connections and their first bytes.
+    pub rules: FrontendRules,
+    /// Slots of `declare capture request` and of `tcp-request content capture`, in order: the longest value kept, in bytes.
+    pub captures: Vec<u32>,
 }
 
 /// Timeouts of the client side (HAProxy manual section 4.2, `timeout ...`). `None` is infinite.

@@ -33,6 +33,10 @@ id!(
     ServerId
 );
 id!(
+    /// Index into `Model::tables`.
+    TableId
+);
+id!(
     /// Index into one frontend's `binds`.
     BindId
 );

@@ -5,19 +5,24 @@
 //! queues) is never in here: the model only names it, by identity (`backend/server`, frontend name, bind address).
 
 pub mod backend;
+pub mod expression;
 pub mod frontend;
 pub mod global;
 pub mod id;
 pub mod location;
 pub mod log;
 pub mod log_format;
+pub mod pattern;
+pub mod rule;
 pub mod server;
+pub mod table;
 pub mod time;
 
 pub use backend::{Backend, BackendOptions, BackendTimeouts, Balance, Hash, HashFunction, HashMethod};
+pub use expression::{Argument, Call, Expression, Needs, SampleType, Scope, Variable};
 pub use frontend::{Bind, Endpoint, Frontend, FrontendOptions, FrontendTimeouts, Ipv6Binding, UnixPermissions};
 pub use global::{Global, RingMode, RingTuning, StatsLevel, StatsSocket, Tuning};
-pub use id::{BackendId, BindId, FrontendId, ServerId};
+pub use id::{BackendId, BindId, FrontendId, ServerId, TableId};
 pub use location::Location;
 pub use log::{Facility, Level, LogDestination, LogEncoding, LogSample, LogSettings, LogTarget};
 pub use server::{Check, Observe, OnError, Server, ServerAddress, ServerHost, ServerPort, SourceAddress};
@@ -53,9 +58,18 @@ pub struct Model {
     pub backends: Vec<Backend>,
     /// All servers of all backends; each backend holds the range of its own.
     pub servers: Vec<Server>,
+    /// Stick tables in file order; a table's name is its identity over reloads.
+    pub tables: Vec<table::Table>,
+    /// Names of variables without their scope, by `Variable::slot`; the same name in another scope has another slot.
+    pub variables: Vec<(Scope, std::sync::Arc<str>)>,
 }
 
 impl Model {
+    /// A model without proxies.
+    pub fn empty(global: Global) -> Self {
+        Self { global, frontends: Vec::new(), backends: Vec::new(), servers: Vec::new(), tables: Vec::new(), variables: Vec::new() }
+    }
+
     /// The frontend with this id; ids come from the same model, so the index is always valid.
     pub fn frontend(&self, id: FrontendId) -> &Frontend {
         &self.frontends[id.index()]
@@ -69,6 +83,11 @@ impl Model {
     /// The server with this id.
     pub fn server(&self, id: ServerId) -> &Server {
         &self.servers[id.index()]
+    }
+
+    /// The stick table with this id.
+    pub fn table(&self, id: TableId) -> &table::Table {
+        &self.tables[id.index()]
     }
 
     /// The servers of one backend, in file order, with their ids.

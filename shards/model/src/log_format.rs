@@ -2,6 +2,8 @@
 //!
 //! The configuration's parser builds it, `policy::log::render` runs it. Never formats anything by itself.
 
+use crate::expression::{Expression, Needs};
+
 /// One compiled `log-format`, `log-format-sd` or `error-log-format` string.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogFormat {
@@ -15,7 +17,19 @@ impl LogFormat {
     /// Whether a value is asked for that is only final when the session has ended. Without one, HAProxy logs a session as soon as its
     /// connection to the server stands.
     pub fn needs_end(&self) -> bool {
-        self.items.iter().any(|item| matches!(item, LogItem::Variable { variable, .. } if variable.needs_end()))
+        self.items.iter().any(|item| match item {
+            LogItem::Variable { variable, .. } => variable.needs_end(),
+            LogItem::Expression { expression, .. } => expression.needs.intersects(Needs::END),
+            LogItem::Text(_) | LogItem::Blank => false,
+        })
+    }
+
+    /// The expressions in it.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.items.iter().filter_map(|item| match item {
+            LogItem::Expression { expression, .. } => Some(&**expression),
+            _ => None,
+        })
     }
 }
 
@@ -30,6 +44,13 @@ pub enum LogItem {
     Variable {
         /// Which.
         variable: LogVariable,
+        /// How it is written.
+        flags: LogFlags,
+    },
+    /// The value of an expression (`%[...]`); empty when there is none.
+    Expression {
+        /// Which.
+        expression: Box<Expression>,
         /// How it is written.
         flags: LogFlags,
     },

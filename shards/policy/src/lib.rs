@@ -4,9 +4,13 @@
 //! (milliseconds of a monotonic clock) and randomness are arguments, so that everything can be simulated with seeds.
 
 pub mod balance;
+pub mod expression;
 pub mod health;
 pub mod log;
+pub mod pattern;
 pub mod queue;
 pub mod rate;
 pub mod record;
 pub mod retry;
+pub mod rule;
+pub mod table;

@@ -81,7 +81,7 @@ fn is_redispatch_turn(retry: u32, settings: Settings) -> bool {
 
 /// Methods that do not hash lose nothing by going on to another server at once, when there is one.
 fn goes_on_freely(failure: Failure, balance: Balance) -> bool {
-    balance != Balance::Source && failure.active_servers > 1 && !failure.persistent
+    !matches!(balance, Balance::Source | Balance::Hash) && failure.active_servers > 1 && !failure.persistent
 }
 
 #[cfg(test)]

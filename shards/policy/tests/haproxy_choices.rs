@@ -6,7 +6,7 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::AtomicU64;
 
-use ringmain_model::{Backend, BackendOptions, BackendTimeouts, Balance, Hash, HashFunction, HashMethod, LogSettings, Mode};
+use ringmain_model::{Backend, BackendOptions, Balance, Hash, HashFunction, HashMethod};
 use ringmain_policy::balance::{Choice, Input, Key, Load, Picker, ServerView};
 use support::{Haproxy, NamedServer, haproxy_is_installed};
 
@@ -25,21 +25,11 @@ fn specs(weights: &[u16]) -> Vec<Spec> {
 
 fn picker(balance: Balance, hash: Hash, all_backups: bool, specs: &[Spec]) -> Picker {
     let backend = Backend {
-        name: "b".into(),
-        proxy_id: 2,
-        description: None,
-        disabled: false,
-        mode: Mode::Tcp,
         servers: 0..specs.len(),
         balance,
         hash,
-        fullconn: 0,
-        retries: 3,
-        redispatch_interval: 0,
-        timeouts: BackendTimeouts::default(),
         options: BackendOptions { all_backups, ..BackendOptions::default() },
-        source: None,
-        log: LogSettings::default(),
+        ..Backend::new("b")
     };
     let view = |spec: &Spec| ServerView {
         id: spec.id,

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use ringmain_model::{
-    Backend, BackendId, BackendOptions, BackendTimeouts, Balance, Check, Global, Hash, LogSettings, Milliseconds, Mode, Model, Observe,
-    OnError, Server, ServerAddress, ServerHost, ServerId, ServerPort, Tuning,
+    Backend, BackendId, BackendOptions, Check, Global, Milliseconds, Model, Observe, OnError, Server, ServerAddress, ServerHost, ServerId,
+    ServerPort, Tuning,
 };
 use ringmain_policy::health::{AdminState, CheckOutcome, Effect, Fleet, ForcedHealth, Sessions};
 use support::{Haproxy, PATIENCE, Target, haproxy_is_installed};
@@ -61,23 +61,7 @@ struct Play {
 }
 
 fn backend(name: &str, proxy_id: u32, servers: std::ops::Range<usize>, log_health_checks: bool) -> Backend {
-    Backend {
-        name: name.into(),
-        proxy_id,
-        description: None,
-        disabled: false,
-        mode: Mode::Tcp,
-        servers,
-        balance: Balance::RoundRobin,
-        hash: Hash::default(),
-        fullconn: 0,
-        retries: 3,
-        redispatch_interval: 0,
-        timeouts: BackendTimeouts::default(),
-        options: BackendOptions { log_health_checks, ..BackendOptions::default() },
-        source: None,
-        log: LogSettings::default(),
-    }
+    Backend { proxy_id, servers, options: BackendOptions { log_health_checks, ..BackendOptions::default() }, ..Backend::new(name) }
 }
 
 fn server(spec: &Spec, id: u32, backend: usize, address: std::net::SocketAddr) -> Server {
@@ -181,10 +165,9 @@ impl Play {
             })
             .collect();
         let model = Model {
-            global: global(),
-            frontends: Vec::new(),
             backends: vec![backend("b", 3, 0..first_of_t, log_health_checks), backend("t", 4, first_of_t..specs.len(), false)],
             servers,
+            ..Model::empty(global())
         };
         let fleet = Fleet::new(&model, 0);
         Self { haproxy, fleet, targets, specs: specs.to_vec(), first_of_t, up: up.iter().copied().collect(), now_ms: 0 }

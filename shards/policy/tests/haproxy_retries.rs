@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use ringmain_model::{Backend, BackendOptions, BackendTimeouts, Balance, Hash, HashMethod, LogSettings, Mode};
+use ringmain_model::{Backend, BackendOptions, Balance, Hash, HashMethod};
 use ringmain_policy::balance::{Input, Key, Load, Picker, ServerView};
 use ringmain_policy::retry::{Failure, Retry, Settings, after_failure};
 use support::{Haproxy, PATIENCE, Target, haproxy_is_installed};
@@ -96,21 +96,14 @@ impl Case {
 
     fn backend(&self) -> Backend {
         Backend {
-            name: "b".into(),
             proxy_id: 3,
-            description: None,
-            disabled: false,
-            mode: Mode::Tcp,
             servers: 0..self.servers,
             balance: self.balance.0,
             hash: self.balance.1,
-            fullconn: 0,
             retries: self.retries,
             redispatch_interval: self.redispatch,
-            timeouts: BackendTimeouts::default(),
             options: BackendOptions { all_backups: true, ..BackendOptions::default() },
-            source: None,
-            log: LogSettings::default(),
+            ..Backend::new("b")
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use ringmain_model::rule::BackendRules;
 use ringmain_model::{Backend, BackendId, BackendOptions, BackendTimeouts, LogSettings, Mode};
 
 use super::at;
@@ -104,5 +105,7 @@ pub fn build(proxy: &ProxyBuilder, numbers: &HashMap<Span, u32>, servers: Range<
         },
         source: proxy.source.clone(),
         log,
+        rules: BackendRules::default(),
+        hash_key: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use ringmain_model::rule::FrontendRules;
 use ringmain_model::{BackendId, Bind, Endpoint, Frontend, FrontendOptions, FrontendTimeouts, Ipv6Binding, Mode, SplicePolicy};
 
 use super::at;
@@ -100,6 +101,8 @@ pub fn build(
             timeouts: FrontendTimeouts { client: proxy.timeouts.client, client_fin: proxy.timeouts.client_fin },
             options: options(proxy, target, gathered.global.no_splice),
             log: logs.of(proxy),
+            rules: FrontendRules::default(),
+            captures: Vec::new(),
         });
     }
     frontends

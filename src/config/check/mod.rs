@@ -56,7 +56,7 @@ pub fn check(
     if let Some(span) = gathered.global.zero_warning {
         lint::refuse_warnings(span, diagnostics);
     }
-    (!diagnostics.failed()).then_some(Model { global, frontends, backends, servers })
+    (!diagnostics.failed()).then_some(Model { frontends, backends, servers, ..Model::empty(global) })
 }
 
 /// "at file:line", for messages that name a second place.

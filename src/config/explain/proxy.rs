@@ -2,8 +2,8 @@
 
 use crate::config::draft::SectionKind;
 use ringmain_model::{
-    Backend, BackendOptions, Balance, Bind, Frontend, FrontendOptions, Hash, HashFunction, HashMethod, Ipv6Binding, LogSettings,
-    Milliseconds, Model, SplicePolicy,
+    Backend, BackendOptions, Balance, Bind, Expression, Frontend, FrontendOptions, Hash, HashFunction, HashMethod, Ipv6Binding,
+    LogSettings, Milliseconds, Model, SplicePolicy,
 };
 
 use super::writer::{Section, Value, duration};
@@ -134,7 +134,7 @@ fn backend(section: &mut Section, model: &Model, references: &[Model], index: us
     let back: Part<'_, Backend> = Part::of(model, references, |model| &model.backends[index]);
     let own = back.own;
     if back.differs(PLAIN, |back| back.balance) {
-        section.set("balance", balance(own.balance));
+        section.set("balance", balance(own.balance, own.hash_key.as_ref()));
     }
     if back.differs(PLAIN, |back| back.hash) {
         section.set("hash_type", hash(own.hash));
@@ -214,13 +214,14 @@ fn logging(section: &mut Section, log: &LogSettings, model: &Model) {
     }
 }
 
-fn balance(balance: Balance) -> String {
+fn balance(balance: Balance, key: Option<&Expression>) -> String {
     match balance {
         Balance::RoundRobin => "roundrobin".into(),
         Balance::StaticRoundRobin => "static-rr".into(),
         Balance::LeastConnections => "leastconn".into(),
         Balance::First => "first".into(),
         Balance::Source => "source".into(),
+        Balance::Hash => format!("hash {}", key.map_or("", |key| &*key.source)),
         Balance::Random { draws } => format!("random({draws})"),
     }
 }

@@ -4,33 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ringmain_model::{
-    Backend, BackendId, BackendOptions, BackendTimeouts, Balance, Global, Hash, LogSettings, Milliseconds, Mode, Model, Server,
-    ServerAddress, ServerHost, ServerId, ServerPort, Tuning,
-};
+use ringmain_model::{Backend, BackendId, Global, Milliseconds, Model, Server, ServerAddress, ServerHost, ServerId, ServerPort, Tuning};
 use ringmain_policy::balance::Picker;
 
 use super::{BackendLive, Grant, ServerLive, Snapshot, SnapshotServer, Waiter};
 use crate::mailbox::Port;
 
 fn model(servers: usize) -> Model {
-    let backend = Backend {
-        name: "b".into(),
-        proxy_id: 2,
-        description: None,
-        disabled: false,
-        mode: Mode::Tcp,
-        servers: 0..servers,
-        balance: Balance::RoundRobin,
-        hash: Hash::default(),
-        fullconn: 0,
-        retries: 3,
-        redispatch_interval: 0,
-        timeouts: BackendTimeouts::default(),
-        options: BackendOptions::default(),
-        source: None,
-        log: LogSettings::default(),
-    };
+    let backend = Backend { servers: 0..servers, ..Backend::new("b") };
     let server = |index: usize| Server {
         name: format!("s{index}").into(),
         id: index as u32 + 1,
@@ -52,7 +33,7 @@ fn model(servers: usize) -> Model {
         track: None,
         source: None,
     };
-    Model { global: global(), frontends: Vec::new(), backends: vec![backend], servers: (0..servers).map(server).collect() }
+    Model { backends: vec![backend], servers: (0..servers).map(server).collect(), ..Model::empty(global()) }
 }
 
 fn global() -> Global {

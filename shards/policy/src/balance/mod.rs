@@ -169,7 +169,7 @@ impl Picker {
             (Balance::RoundRobin, None) => Schedule::smooth(&weighted()).map(Method::Turns),
             (Balance::LeastConnections, None) => Some(Method::Least),
             (Balance::First, None) => Some(Method::First),
-            (Balance::Source, None) => match backend.hash.method {
+            (Balance::Source | Balance::Hash, None) => match backend.hash.method {
                 HashMethod::MapBased => Schedule::repeat(full_map()).map(Method::HashMap),
                 HashMethod::Consistent => full_ring().map(Method::HashRing),
             },

@@ -5,28 +5,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
-use ringmain_model::{BackendOptions, BackendTimeouts, LogSettings, Mode};
 
 use super::*;
 
 fn backend(balance: Balance, hash: Hash) -> Backend {
-    Backend {
-        name: "b".into(),
-        proxy_id: 1,
-        description: None,
-        disabled: false,
-        mode: Mode::Tcp,
-        servers: 0..0,
-        balance,
-        hash,
-        fullconn: 0,
-        retries: 3,
-        redispatch_interval: 0,
-        timeouts: BackendTimeouts::default(),
-        options: BackendOptions::default(),
-        source: None,
-        log: LogSettings::default(),
-    }
+    Backend { proxy_id: 1, balance, hash, ..Backend::new("b") }
 }
 
 fn servers(weights: &[u16]) -> Vec<ServerView> {

@@ -362,7 +362,7 @@ impl Fleet {
 
 fn group(model: &Model, backend: &ringmain_model::Backend) -> Group {
     let is_listen = model.frontends.iter().any(|frontend| frontend.proxy_id == backend.proxy_id);
-    let is_map = backend.balance == Balance::Source && backend.hash.method == HashMethod::MapBased;
+    let is_map = matches!(backend.balance, Balance::Source | Balance::Hash) && backend.hash.method == HashMethod::MapBased;
     Group {
         name: backend.name.clone(),
         kind: if is_listen { "proxy" } else { "backend" },

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use ringmain_model::{
-    Backend, BackendId, BackendOptions, BackendTimeouts, Balance, Check, Global, Hash, LogSettings, Milliseconds, Mode, Model, Observe,
-    OnError, Server, ServerAddress, ServerHost, ServerId, ServerPort, Tuning,
+    Backend, BackendId, Check, Global, Milliseconds, Model, Observe, OnError, Server, ServerAddress, ServerHost, ServerId, ServerPort,
+    Tuning,
 };
 
 use super::*;
@@ -64,23 +64,7 @@ fn server(name: &str) -> Server {
 }
 
 fn backend(servers: Range<usize>) -> Backend {
-    Backend {
-        name: "b".into(),
-        proxy_id: 2,
-        description: None,
-        disabled: false,
-        mode: Mode::Tcp,
-        servers,
-        balance: Balance::RoundRobin,
-        hash: Hash::default(),
-        fullconn: 0,
-        retries: 3,
-        redispatch_interval: -1,
-        timeouts: BackendTimeouts::default(),
-        options: BackendOptions::default(),
-        source: None,
-        log: LogSettings::default(),
-    }
+    Backend { servers, redispatch_interval: -1, ..Backend::new("b") }
 }
 
 fn model(servers: Vec<Server>) -> Model {
@@ -109,7 +93,7 @@ fn model(servers: Vec<Server>) -> Model {
         stats_maxconn: 10,
         tuning: Tuning::default(),
     };
-    Model { global, frontends: Vec::new(), backends: vec![backend(0..servers.len())], servers }
+    Model { backends: vec![backend(0..servers.len())], servers, ..Model::empty(global) }
 }
 
 fn lines(effects: &[Effect]) -> Vec<String> {

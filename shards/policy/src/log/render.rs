@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringmain_model::log_format::{LogFlags, LogFormat, LogItem, LogVariable};
+use ringmain_model::{Expression, SampleType};
 
 use super::date::{Dates, LocalTime};
 use super::text::Text;
+use crate::expression::{Evaluation, Facts, Value, evaluate_as};
 use crate::record::{Peer, Record};
 
 /// Renders session lines: one per shard, with what lines need and records do not hold.
@@ -30,7 +32,7 @@ impl Renderer {
 
     /// Appends the line, without envelope and end of line, at most `limit` bytes (`LogChannel::longest_line`). Allocates only when `out`
     /// must grow.
-    pub fn render(&mut self, format: &LogFormat, record: &Record<'_>, limit: usize, out: &mut Vec<u8>) {
+    pub fn render(&mut self, format: &LogFormat, record: &Record<'_>, facts: Option<&dyn Facts>, limit: usize, out: &mut Vec<u8>) {
         let mut text = Text::new(out, limit);
         // A blank is written once, and not before the first thing that is: values may be empty.
         let mut after_blank = true;
@@ -46,6 +48,7 @@ impl Renderer {
                     continue;
                 }
                 LogItem::Variable { variable, flags } => self.value(*variable, *flags, record, &mut text),
+                LogItem::Expression { expression: wanted, flags } => expression(wanted, *flags, facts, &mut text),
             }
             if text.len() > before {
                 after_blank = false;
@@ -92,6 +95,15 @@ impl Renderer {
     }
 }
 
+/// The value of an expression; without one it is written as an empty string is.
+fn expression(expression: &Expression, flags: LogFlags, facts: Option<&dyn Facts>, out: &mut Text<'_>) {
+    let sample = facts.and_then(|facts| evaluate_as(expression, SampleType::String, Evaluation { facts, is_final: true }).ok());
+    match sample.map(|sample| sample.value) {
+        Some(Value::String(data)) => bytes(data.bytes(), b"", flags, out),
+        _ => bytes(b"", b"", flags, out),
+    }
+}
+
 /// Values that are plain decimal numbers whatever the flags.
 fn number(variable: LogVariable, record: &Record<'_>, out: &mut Text<'_>) {
     use LogVariable as V;
@@ -126,18 +138,22 @@ fn number(variable: LogVariable, record: &Record<'_>, out: &mut Text<'_>) {
 
 /// A string, `-` when it is empty and not quoted. The suffix stands inside the quotes.
 fn string(value: &str, suffix: &str, flags: LogFlags, out: &mut Text<'_>) {
+    bytes(value.as_bytes(), suffix.as_bytes(), flags, out);
+}
+
+fn bytes(value: &[u8], suffix: &[u8], flags: LogFlags, out: &mut Text<'_>) {
     if flags.quote {
         out.byte(b'"');
     } else if value.is_empty() {
         out.byte(b'-');
     }
-    for &byte in value.as_bytes() {
+    for &byte in value {
         if flags.escape && matches!(byte, b'"' | b'\\' | b']') {
             out.byte(b'\\');
         }
         out.byte(byte);
     }
-    out.bytes(suffix.as_bytes());
+    out.bytes(suffix);
     if flags.quote {
         out.byte(b'"');
     }
@@ -242,7 +258,7 @@ pub(super) mod tests {
     fn line(items: &[LogItem], record: &Record<'_>) -> String {
         let format = LogFormat { source: String::new(), items: items.to_vec() };
         let mut out = Vec::new();
-        Renderer::new("node".into(), 77, Arc::default()).render(&format, record, 1024, &mut out);
+        Renderer::new("node".into(), 77, Arc::default()).render(&format, record, None, 1024, &mut out);
         String::from_utf8(out).expect("text")
     }
 
@@ -323,8 +339,8 @@ pub(super) mod tests {
             let format = LogFormat { source: String::new(), items: items.collect() };
             let mut renderer = Renderer::new("node".into(), 77, Arc::default());
             let (mut whole, mut cut) = (Vec::new(), Vec::new());
-            renderer.render(&format, &record(), usize::MAX, &mut whole);
-            renderer.render(&format, &record(), limit, &mut cut);
+            renderer.render(&format, &record(), None, usize::MAX, &mut whole);
+            renderer.render(&format, &record(), None, limit, &mut cut);
             prop_assert_eq!(&whole[..limit.min(whole.len())], &cut[..]);
         }
     }
