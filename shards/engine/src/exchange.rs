@@ -11,7 +11,9 @@ use ringmain_model::{Milliseconds, SplicePolicy};
 use ringmain_policy::record::{Cause, Phase, Termination};
 
 use crate::forward::{End, Meter, Splice, direction};
+use crate::held;
 use crate::record;
+use crate::response;
 use crate::ring::{self, S, Sock};
 use crate::session::{Down, Session, Up};
 
@@ -19,6 +21,10 @@ use crate::session::{Down, Session, Up};
 pub(crate) fn run(session: &Rc<Session>, client: Sock, server: Sock) -> impl Future<Output = Termination> {
     record::at_connect(session);
     async move {
+        if session.hold.with(|_| ()).is_some() && Box::pin(held::hand_over(session, server.handle())).await.is_err() {
+            close(session, client, server);
+            return Termination { cause: Cause::ServerAbort, phase: Phase::Data };
+        }
         let (c, s) = (client.handle(), server.handle());
         let options = session.frontend_config().options;
         let mut up = pin!(Some(direction(c, s, Up(session.clone()), splice(options.splice_request))));
@@ -45,6 +51,8 @@ pub(crate) fn run(session: &Rc<Session>, client: Sock, server: Sock) -> impl Fut
                     progress = true;
                     for side in ends.expired(session) {
                         match side {
+                            // The last word is the inspection's.
+                            Side::Server if response::time_out(session) => continue,
                             Side::Client => up.set(None),
                             Side::Server => down.set(None),
                         }
@@ -141,6 +149,12 @@ impl Ends {
             End::Eof => self.pass_on_the_end(side),
             End::ReadError(_) => self.fail(side),
             End::WriteError(_) => self.fail(if side == Side::Client { Side::Server } else { Side::Client }),
+            End::TimedOut => self.time_out(side),
+            End::Refused => {
+                self.termination.get_or_insert(held::SERVER_REFUSED);
+                self.failed = true;
+            }
+            End::Finished => self.failed = true,
         }
     }
 

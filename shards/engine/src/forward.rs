@@ -5,6 +5,7 @@
 //! joins two directions; it half-closes, times out and counts, this module does not.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use crate::ring::{self, S, Sent};
 use crate::splice::{self, Bulk};
@@ -21,7 +22,28 @@ pub enum End {
     ReadError(i32),
     /// Writing failed, with this errno.
     WriteError(i32),
+    /// An inspection of the first bytes refuses them: the session ends at once.
+    Refused,
+    /// An inspection of the first bytes wants the session to end now that they have been delivered.
+    Finished,
+    /// The sender's inactivity timeout ran out during an inspection that let it pass.
+    TimedOut,
 }
+
+/// A direction's meter, and what comes before it.
+pub trait Way: AsRef<Meter> + Clone + 'static {
+    /// Whether something is to be done with the first bytes before any are forwarded. Asked once.
+    fn has_first(&self) -> bool {
+        false
+    }
+
+    /// Does it: what it takes from `from` it hands to `to`. Returns the end of the direction, or `None` when it goes on.
+    fn first(self, _from: S, _to: S) -> impl Future<Output = Option<End>> {
+        std::future::ready(None)
+    }
+}
+
+impl Way for Rc<Meter> {}
 
 /// When a direction uses splice(2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,6 +85,12 @@ impl Meter {
         self.last_read_ms.set(ring::now_ms());
     }
 
+    /// Bytes read for inspection: not yet on their way to the receiver.
+    pub(crate) fn held(&self, count: usize) {
+        self.bytes.set(self.bytes.get() + count as u64);
+        self.last_read_ms.set(ring::now_ms());
+    }
+
     pub(crate) fn all_written(&self) {
         self.pending.set(0);
         self.last_write_ms.set(ring::now_ms());
@@ -79,10 +107,15 @@ impl Meter {
 /// `meter` leads to the direction's meter; a session passes a handle on itself, which holds both.
 pub fn direction<M>(from: S, to: S, meter: M, splice: Splice) -> impl Future<Output = End>
 where
-    M: AsRef<Meter> + Clone + 'static,
+    M: Way,
 {
     // Written for size: no reference and nothing that can be looked up again is held across a wait.
     async move {
+        if meter.has_first()
+            && let Some(end) = Box::pin(meter.clone().first(from, to)).await
+        {
+            return end;
+        }
         let mut full = if splice == Splice::Always { FULL_BUFFERS } else { 0 };
         loop {
             let mut held = None;
@@ -124,8 +157,6 @@ pub(crate) fn code(error: &std::io::Error) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use std::rc::Rc;
 
     fn size_of_direction<F: Future>(_: impl FnOnce(S, S, Rc<Meter>, Splice) -> F) -> usize {
         size_of::<F>()

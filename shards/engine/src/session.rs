@@ -10,14 +10,15 @@ use std::sync::Arc;
 use ringmain_model::{BackendId, BindId, Frontend, FrontendId};
 use ringmain_policy::record::{Cause, Phase, Termination};
 
-use crate::forward::Meter;
+use crate::forward::{End, Meter, Way};
+use crate::held::HoldCell;
 use crate::live::{BackendLive, FrontendLive, ServerLive, Slot};
 use crate::record::{Address, Addresses};
 use crate::ring::{self, S, Sock, Timer};
 use crate::road::Pin;
 use crate::shard::{Arrival, Shard};
 use crate::signal::Signal;
-use crate::{admission, assign, exchange, record, socket};
+use crate::{admission, assign, exchange, record, response, socket};
 
 /// An order to end a session.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,8 @@ pub(crate) struct Session {
     pub flushed_out: Cell<u64>,
     /// Only there when log lines name other addresses than the client's.
     pub addresses: RefCell<Option<Box<Addresses>>>,
+    /// What rules look at, while they do.
+    pub hold: HoldCell,
     pub assigned: Assigned,
 }
 
@@ -101,6 +104,18 @@ pub(crate) struct Down(pub Rc<Session>);
 impl AsRef<Meter> for Down {
     fn as_ref(&self) -> &Meter {
         &self.0.down
+    }
+}
+
+impl Way for Up {}
+
+impl Way for Down {
+    fn has_first(&self) -> bool {
+        response::is_planned(&self.0)
+    }
+
+    fn first(self, from: S, to: S) -> impl Future<Output = Option<End>> {
+        response::inspect(self.0, from, to)
     }
 }
 
@@ -156,6 +171,7 @@ impl Session {
             flushed_in: Cell::new(0),
             flushed_out: Cell::new(0),
             addresses: RefCell::default(),
+            hold: HoldCell::default(),
             assigned: Assigned::default(),
         });
         let key = shard.sessions.borrow_mut().insert(session.clone());
@@ -228,6 +244,6 @@ mod tests {
     #[test]
     fn a_session_stays_small() {
         let (future, facts) = (size_of_future(serve), size_of::<Session>());
-        assert!(future <= 272 && facts <= 304, "future {future} bytes, facts {facts} bytes");
+        assert!(future <= 272 && facts <= 312, "future {future} bytes, facts {facts} bytes");
     }
 }

@@ -58,7 +58,7 @@ pub struct Global {
 }
 
 /// `tune.*` settings with a meaning in this program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
     /// `tune.pipesize`, bytes; 0 is 256 KiB, or the kernel's default where it refuses that.
     pub pipe_size: u32,
@@ -70,8 +70,34 @@ pub struct Tuning {
     pub server_receive_buffer: Option<u32>,
     /// `tune.sndbuf.server`, bytes.
     pub server_send_buffer: Option<u32>,
+    /// `tune.bufsize`, bytes: with `reserved_bytes` it bounds what rules see of a connection.
+    pub buffer_bytes: u32,
+    /// `tune.maxrewrite`, bytes, at most half of `buffer_bytes`.
+    pub reserved_bytes: u32,
     /// The shards' rings.
     pub ring: RingTuning,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            pipe_size: 0,
+            client_receive_buffer: None,
+            client_send_buffer: None,
+            server_receive_buffer: None,
+            server_send_buffer: None,
+            buffer_bytes: 16384,
+            reserved_bytes: 1024,
+            ring: RingTuning::default(),
+        }
+    }
+}
+
+impl Tuning {
+    /// The most bytes of a peer that rules can see: HAProxy's buffer without the part it keeps for rewriting; at least 1.
+    pub fn inspected_bytes(&self) -> u32 {
+        self.buffer_bytes.saturating_sub(self.reserved_bytes.min(self.buffer_bytes / 2)).max(1)
+    }
 }
 
 /// `[global] ring = { ... }` in TOML, `tune.ring.*` in haproxy.cfg.
