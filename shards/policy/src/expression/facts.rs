@@ -3,9 +3,9 @@
 //! The engine answers for sessions, tests answer from literals. Every answer is at hand: what another shard owns is asked for beforehand,
 //! by the caller of `evaluate` that was told [`super::Absent::Table`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use ringmain_model::table::DataType;
+use ringmain_model::table::{DataType, Table};
 use ringmain_model::{BackendId, FrontendId, ServerId, TableId, Variable};
 
 use super::sample::Value;
@@ -87,11 +87,13 @@ pub enum TableSubject {
 pub enum TableQuery {
     /// Whether there is an entry.
     Exists(TableSubject),
-    /// A cell; rates as of now. `None` when there is no such entry or column.
+    /// A cell; rates as of now. `None` when there is no such entry: whether the column is there was looked up before, in
+    /// [`Facts::table_definition`].
     Read(TableSubject, DataType, u8),
-    /// Adds to a cell, making the entry when it is missing.
+    /// Adds to a cell, making the entry when it is missing, and answers the new value. A general purpose counter counts in its rate too,
+    /// and answers with the rate where only that is stored.
     Add(TableSubject, DataType, u8, u32),
-    /// Sets a cell to zero and answers what it was.
+    /// Sets a cell to zero, making the entry when it is missing, and answers what it was.
     Clear(TableSubject, DataType, u8),
     /// The idle time of the entry: milliseconds since it was last touched (`table_idle`, `sc_...`).
     Idle(TableSubject),
@@ -140,6 +142,18 @@ pub trait Facts {
     fn client(&self) -> Option<SocketAddr> {
         None
     }
+    /// The client's address before rules changed it (`fc_src`).
+    fn original_client(&self) -> Option<SocketAddr> {
+        self.client()
+    }
+    /// The address that the client connected to before rules changed it (`fc_dst`).
+    fn original_local(&self) -> Option<SocketAddr> {
+        self.local()
+    }
+    /// Whether this host has an address (`src_is_local`); `None` when that is not known.
+    fn is_own_address(&self, _address: IpAddr) -> Option<bool> {
+        None
+    }
     /// The address that the client connected to; `None` on unix sockets.
     fn local(&self) -> Option<SocketAddr> {
         None
@@ -154,6 +168,30 @@ pub trait Facts {
     }
     /// The bind's number (`so_id`) and name (`so_name`).
     fn bind(&self) -> Option<(u32, Option<&str>)> {
+        None
+    }
+    /// Sessions that came in by the same bind (`dst_conn`), this one among them.
+    fn bind_connections(&self) -> Option<i64> {
+        None
+    }
+    /// Whether the client began with a PROXY protocol header (`fc_rcvd_proxy`).
+    fn received_proxy_header(&self) -> Option<bool> {
+        None
+    }
+    /// The process is about to end (`stopping`).
+    fn stopping(&self) -> bool {
+        false
+    }
+    /// A timeout in milliseconds; `None` when it does not exist here.
+    fn timeout_ms(&self, _timeout: Timeout) -> Option<u64> {
+        None
+    }
+    /// File and line of the last rule that ended a set of content rules (`last_rule_file`, `last_rule_line`).
+    fn last_rule(&self) -> Option<(&str, u32)> {
+        None
+    }
+    /// The frontend's `default_backend` (`fe_defbe`).
+    fn default_backend(&self) -> Option<BackendId> {
         None
     }
     /// The frontend.
@@ -182,10 +220,20 @@ pub trait Facts {
     }
     /// A variable's value.
     fn variable(&self, variable: Variable) -> Option<Value<'_>>;
+    /// What a table's keys and columns are.
+    fn table_definition(&self, _table: TableId) -> Option<&Table> {
+        None
+    }
+    /// The table of the entry that one of the session's counters tracks, 0 to 2; `None` while it tracks none.
+    fn tracked(&self, _counter: u8) -> Option<TableId> {
+        None
+    }
     /// Answers a table query: `None` when the answer must be fetched first.
     fn table(&self, query: &TableQuery) -> Option<Option<i64>>;
     /// The name in a `ServerKey` answer: `None` when it must be fetched first.
-    fn table_text(&self, query: &TableQuery) -> Option<Option<&str>>;
+    fn table_text(&self, query: &TableQuery) -> Option<Option<Arc<str>>>;
+    /// What the keys of a table are.
+    fn table_key_type(&self, id: TableId) -> KeyType;
     /// Termination state, for log lines.
     fn termination(&self) -> Option<[u8; 2]> {
         None
@@ -213,4 +261,19 @@ pub enum TcpField {
     ForwardAcked,
     Lost,
     Reordering,
+}
+
+/// Timeouts that fetches give, in milliseconds; 0 where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// `timeout client` of the frontend (`fe_client_timeout`).
+    Client,
+    /// `timeout server` of the backend (`be_server_timeout`).
+    Server,
+    /// `timeout tunnel` of the backend (`be_tunnel_timeout`).
+    Tunnel,
+    /// `timeout server` as this session has it (`cur_server_timeout`).
+    CurrentServer,
+    /// `timeout tunnel` as this session has it (`cur_tunnel_timeout`).
+    CurrentTunnel,
 }
