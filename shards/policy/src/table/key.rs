@@ -64,7 +64,8 @@ impl Key {
         }
     }
 
-    /// From a string sample. Texts that are no address, or no number, give no key in tables of those types.
+    /// From a string sample. A text that is no address gives no key in tables of addresses; one without a number in front gives none in
+    /// tables of numbers. A string key ends at the first zero byte and may be empty: HAProxy stores an entry for it, too.
     pub fn from_text(text: &[u8], key_type: KeyType) -> Option<Self> {
         let words = || str::from_utf8(text).ok();
         match key_type {
@@ -73,29 +74,22 @@ impl Key {
             KeyType::Integer => Self::from_integer(leading_integer(text)?, key_type),
             KeyType::String { length } => {
                 let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len()).min(length as usize);
-                Some(Self::new(&text[..end])).filter(|key| !key.as_bytes().is_empty())
+                Some(Self::new(&text[..end]))
             }
             KeyType::Binary { .. } => Self::from_bytes(text, key_type),
         }
     }
 
-    /// From a binary sample; in a string table it counts as its text in hexadecimal digits.
+    /// From a binary sample. `None` in tables of addresses and numbers, which HAProxy refuses when it reads the configuration.
     pub fn from_bytes(bytes: &[u8], key_type: KeyType) -> Option<Self> {
         match key_type {
             KeyType::Binary { length } => {
                 let length = length as usize;
-                if bytes.is_empty() {
-                    return None;
-                }
                 let mut block = bytes[..bytes.len().min(length)].to_vec();
                 block.resize(length, 0);
                 Some(Self::new(&block))
             }
-            KeyType::String { length } => {
-                let digits = bytes.iter().take(length as usize / 2 + 1).flat_map(|byte| [byte >> 4, byte & 15]);
-                let text: Vec<u8> = digits.map(|digit| b"0123456789ABCDEF"[usize::from(digit)]).collect();
-                Self::from_text(&text, key_type)
-            }
+            KeyType::String { .. } => Self::from_text(bytes, key_type),
             KeyType::Ip | KeyType::Ipv6 | KeyType::Integer => None,
         }
     }
@@ -151,7 +145,7 @@ impl fmt::Debug for Key {
 /// The shard that owns a key, 0 to `shards - 1`: the same in every process, so that a snapshot finds its way back.
 pub fn owner(key: &Key, shards: usize) -> usize {
     // The high half chooses the shard. Multiplying instead of dividing is as even and takes no division.
-    ((xxh3_64(key.as_bytes()) >> 32) * shards.max(1) as u64 >> 32) as usize
+    (((xxh3_64(key.as_bytes()) >> 32) * shards.max(1) as u64) >> 32) as usize
 }
 
 /// The key's place within a share. Seeded, so that who chooses keys (any MQTT client) cannot choose keys that collide.
@@ -178,7 +172,7 @@ impl fmt::Display for Displayed {
     }
 }
 
-/// IPv4 addresses within IPv6: mapped (`::ffff:a.b.c.d`), compatible (`::a.b.c.d`) and 6to4 (`2002::/16`), as HAProxy takes them.
+/// IPv4 addresses within IPv6: mapped (`::ffff:a.b.c.d`) and 6to4 (`2002::/16`), as HAProxy takes them; `::a.b.c.d` is none.
 fn as_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
     if segments[0] == 0x2002 {

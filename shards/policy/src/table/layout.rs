@@ -79,6 +79,14 @@ impl Layout {
         Self { key_room, stride, epoch, places, by_type }
     }
 
+    /// The layout of a table that starts over after `before`: nothing is handed on.
+    pub fn restarted(table: &Table, before: &Layout) -> Self {
+        let mut layout = Self::new(table, None);
+        layout.epoch = before.epoch + 1;
+        layout.places.iter_mut().for_each(|place| place.since = before.epoch + 1);
+        layout
+    }
+
     /// The column of exactly this type.
     pub fn place(&self, data: DataType) -> Option<&Place> {
         self.places.get(usize::from(self.by_type[data.index()]))
