@@ -1,4 +1,5 @@
-//! Bytes to values and back: syslog envelopes and the calendar dates in them. No I/O, no clock.
+//! Bytes to values and back: syslog envelopes and the calendar dates in them, MQTT's first packets. No I/O, no clock.
 
 pub mod calendar;
+pub mod mqtt;
 pub mod syslog;
