@@ -95,6 +95,12 @@ fn environment(section: &mut Section, global: &Part<'_, Global>) {
 
 fn tuning(section: &mut Section, global: &Part<'_, Global>) {
     let own = &global.own.tuning;
+    if global.differs(PLAIN, |global| global.tuning.buffer_bytes) {
+        section.set("tune.bufsize", own.buffer_bytes);
+    }
+    if global.differs(PLAIN, |global| global.tuning.reserved_bytes) {
+        section.set("tune.maxrewrite", own.reserved_bytes);
+    }
     if global.differs(PLAIN, |global| global.tuning.pipe_size) {
         section.set("tune.pipesize", own.pipe_size);
     }

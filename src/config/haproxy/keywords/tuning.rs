@@ -8,6 +8,8 @@ use crate::config::keyword::{Keyword, Meaning, Places};
 
 /// The entries.
 pub const KEYWORDS: &[Keyword] = &[
+    entry("tune.bufsize", "<bytes>", "With tune.maxrewrite, the most bytes of a connection that rules see, default 16384", buffer_size),
+    entry("tune.maxrewrite", "<bytes>", "Part of tune.bufsize that rules do not see, default 1024, at most half of it", reserved_size),
     entry("tune.pipesize", "<bytes>", "Size of the pipes that splice(2) moves data through", pipe_size),
     entry("tune.rcvbuf.client", "<bytes>", "Receive buffer of client sockets in the kernel", client_receive_buffer),
     entry("tune.rcvbuf.server", "<bytes>", "Receive buffer of server sockets in the kernel", server_receive_buffer),
@@ -37,7 +39,6 @@ pub const KEYWORDS: &[Keyword] = &[
     nothing("thread-groups", "<number>", "Number of groups of threads"),
     nothing("tune.buffers.limit", "<number>", "Most buffers of a process"),
     nothing("tune.buffers.reserve", "<number>", "Buffers kept for emergencies"),
-    nothing("tune.bufsize", "<bytes>", "Size of HAProxy's buffers"),
     nothing("tune.comp.maxlevel", "<number>", "Highest level of compression"),
     nothing("tune.fail-alloc", "<number>", "Let allocations fail for tests"),
     nothing("tune.fd.edge-triggered", "on|off", "Use edge-triggered polling"),
@@ -58,7 +59,6 @@ pub const KEYWORDS: &[Keyword] = &[
     nothing("tune.lua.task-timeout", "<time>", "Lua task timeout"),
     nothing("tune.maxaccept", "<number>", "Connections accepted in a row"),
     nothing("tune.maxpollevents", "<number>", "Events per poll"),
-    nothing("tune.maxrewrite", "<bytes>", "Room kept for rewritten headers"),
     nothing("tune.pattern.cache-size", "<number>", "Cache of pattern lookups"),
     nothing("tune.peers.max-updates-at-once", "<number>", "Stick-table updates in a row"),
     nothing("tune.pool-high-fd-ratio", "<percent>", "Descriptors for idle connections, upper bound"),
@@ -100,6 +100,28 @@ const fn entry(
 
 const fn nothing(name: &'static str, syntax: &'static str, summary: &'static str) -> Keyword {
     Keyword::new(name, Places::GLOBAL, syntax, summary, Meaning::NoEffect)
+}
+
+/// The largest buffer: HAProxy's own bound.
+const LARGEST_BUFFER: u32 = 256 << 20;
+
+fn buffer_size(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
+    let word = arguments.peek();
+    let (Some(size), Some(word)) = (arguments.size(), word) else { return };
+    if !(1..=LARGEST_BUFFER).contains(&size) {
+        arguments.error(word, "'tune.bufsize' must be between 1 and 268435456");
+    } else if arguments.finish() {
+        // HAProxy rounds it up so.
+        global.tuning.buffer_bytes = size.next_multiple_of(16);
+    }
+}
+
+fn reserved_size(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
+    if let Some(size) = arguments.size()
+        && arguments.finish()
+    {
+        global.tuning.reserved_bytes = size;
+    }
 }
 
 fn pipe_size(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
