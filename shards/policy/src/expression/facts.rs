@@ -4,8 +4,9 @@
 //! by the caller of `evaluate` that was told [`super::Absent::Table`].
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use ringmain_model::table::{DataType, Table};
+use ringmain_model::table::{DataType, KeyType, Table};
 use ringmain_model::{BackendId, FrontendId, ServerId, TableId, Variable};
 
 use super::sample::Value;
@@ -213,6 +214,10 @@ pub trait Facts {
     /// What the server has sent; `None` where nothing is kept.
     fn response(&self) -> Option<Bytes<'_>> {
         None
+    }
+    /// Most bytes of each direction that are kept to be looked at (`tune.bufsize`): what lies beyond will never be there.
+    fn inspected_bytes_max(&self) -> usize {
+        16_384
     }
     /// Bytes from the client so far (`bytes_in`), and to it (`bytes_out`).
     fn transferred(&self) -> (u64, u64) {

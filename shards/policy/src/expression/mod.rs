@@ -12,6 +12,6 @@ mod registry;
 mod sample;
 
 pub use evaluate::{Absent, Evaluation, Outcome, evaluate, evaluate_as};
-pub use facts::{Backends, Bytes, Count, Facts, TableQuery, TableSubject};
+pub use facts::{Backends, Bytes, Count, Facts, TableQuery, TableSubject, TcpField, Timeout};
 pub use registry::{ConverterEntry, FetchEntry, Parameter, converter, fetch_entry};
 pub use sample::{Data, Sample, Value};

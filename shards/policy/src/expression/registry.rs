@@ -37,6 +37,8 @@ pub enum Parameter {
     Server,
     /// A stick table's name; the current proxy's when left out.
     Table,
+    /// A stick table's name; when left out it stays out, and the tracked entry's own table is meant (`sc0_conn_cnt`).
+    OtherTable,
     /// A variable's name with its scope.
     Variable,
     /// A number, or a variable that holds one.
