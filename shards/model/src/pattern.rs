@@ -63,8 +63,19 @@ pub struct Patterns {
     pub method: MatchMethod,
     /// `-i`: letters of either case are equal.
     pub ignore_case: bool,
-    /// What to compare with, in the order written; `Found` and `Boolean` may have none.
-    pub list: Vec<Pattern>,
+    list: Vec<Pattern>,
+}
+
+impl Patterns {
+    /// Patterns to compare with, in the order written; `Found` and `Boolean` may have none.
+    pub fn new(method: MatchMethod, ignore_case: bool, list: Vec<Pattern>) -> Self {
+        Self { method, ignore_case, list }
+    }
+
+    /// What to compare with, in the order written.
+    pub fn list(&self) -> &[Pattern] {
+        &self.list
+    }
 }
 
 /// One pattern.

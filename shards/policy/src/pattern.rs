@@ -16,10 +16,10 @@ pub fn find(patterns: &Patterns, value: &Value<'_>) -> Option<usize> {
         MatchMethod::Found => Some(0),
         MatchMethod::Boolean => {
             let Value::Boolean(value) = value.cast(SampleType::Boolean)? else { return None };
-            if patterns.list.is_empty() {
+            if patterns.list().is_empty() {
                 return value.then_some(0);
             }
-            patterns.list.iter().position(|pattern| *pattern == Pattern::Boolean(value))
+            patterns.list().iter().position(|pattern| *pattern == Pattern::Boolean(value))
         }
         MatchMethod::Integer => {
             let Value::Integer(value) = value.cast(SampleType::Integer)? else { return None };
@@ -30,8 +30,8 @@ pub fn find(patterns: &Patterns, value: &Value<'_>) -> Option<usize> {
             in_range(patterns, i64::try_from(data.bytes().len()).unwrap_or(i64::MAX))
         }
         MatchMethod::Ip => match value.cast(SampleType::Address)? {
-            Value::Ipv4(address) => patterns.list.iter().position(|pattern| contains_ipv4(pattern, address)),
-            Value::Ipv6(address) => patterns.list.iter().position(|pattern| contains_ipv6(pattern, address)),
+            Value::Ipv4(address) => patterns.list().iter().position(|pattern| contains_ipv4(pattern, address)),
+            Value::Ipv6(address) => patterns.list().iter().position(|pattern| contains_ipv6(pattern, address)),
             _ => None,
         },
         MatchMethod::Binary => {
@@ -46,7 +46,7 @@ pub fn find(patterns: &Patterns, value: &Value<'_>) -> Option<usize> {
 }
 
 fn in_range(patterns: &Patterns, value: i64) -> Option<usize> {
-    patterns.list.iter().position(|pattern| matches!(pattern, Pattern::Range(from, to) if (*from..=*to).contains(&value)))
+    patterns.list().iter().position(|pattern| matches!(pattern, Pattern::Range(from, to) if (*from..=*to).contains(&value)))
 }
 
 fn contains_ipv4(pattern: &Pattern, address: Ipv4Addr) -> bool {
@@ -72,7 +72,7 @@ fn contains_ipv6(pattern: &Pattern, address: Ipv6Addr) -> bool {
 }
 
 fn find_bytes(patterns: &Patterns, value: &[u8]) -> Option<usize> {
-    patterns.list.iter().position(|pattern| match pattern {
+    patterns.list().iter().position(|pattern| match pattern {
         Pattern::Bytes(bytes) => matches_bytes(patterns.method, patterns.ignore_case, bytes, value),
         Pattern::Regex(regex) => regex.compiled().is_match(value),
         _ => false,
