@@ -45,21 +45,21 @@ impl Share {
         }
     }
 
-    /// The slot to write to: a key without an entry gets one, and writing is a use.
-    fn writable(&mut self, target: &Target) -> Option<u32> {
-        match target {
-            Target::Key(key) => self.obtain(key.as_bytes()).map(|(slot, _)| slot),
-            Target::Handle(handle) => {
-                let slot = self.held(*handle)?;
-                self.touch(slot);
-                Some(slot)
-            }
-        }
+    /// The slot in which to write a column: a key without an entry gets one, and writing is a use. `None` when the column is not stored.
+    fn writable(&mut self, target: &Target, data: DataType, index: u32) -> Option<u32> {
+        self.store.layout().serve(data, index).filter(|(place, index)| place.words(*index).is_some())?;
+        let slot = match target {
+            Target::Key(key) => self.obtain(key.as_bytes())?.0,
+            Target::Handle(handle) => self.held(*handle)?,
+        };
+        self.touch(slot);
+        self.outlive_claim(slot);
+        Some(slot)
     }
 
     fn track(&mut self, key: &[u8]) -> Option<Handle> {
         let (slot, _) = self.obtain(key)?;
-        self.settle_claim(slot);
+        self.outlive_claim(slot);
         for data in [DataType::ConnCnt, DataType::ConnRate, DataType::ConnCur] {
             self.count(slot, data, 0, 1);
         }
@@ -77,7 +77,8 @@ impl Share {
     }
 
     fn count_event(&mut self, target: &Target, event: Event, amount: u64) -> Option<i64> {
-        let slot = self.writable(target)?;
+        let (counter, rate, index) = event.columns();
+        let slot = self.writable(target, counter, index).or_else(|| self.writable(target, rate, index))?;
         self.count_at(slot, event, amount).map(signed)
     }
 
@@ -90,15 +91,15 @@ impl Share {
     fn transfer(&mut self, handle: Handle, received: u64, sent: u64) -> bool {
         let Some(slot) = self.held(handle) else { return false };
         for (event, bytes) in [(Event::BytesIn, received), (Event::BytesOut, sent)] {
-            if bytes > 0 {
-                self.count_at(slot, event, bytes);
+            if bytes > 0 && self.count_at(slot, event, bytes).is_some() {
+                self.touch(slot);
             }
         }
         true
     }
 
     fn add(&mut self, target: &Target, data: DataType, index: u32, amount: i64) -> Option<i64> {
-        let slot = self.writable(target)?;
+        let slot = self.writable(target, data, index)?;
         if amount >= 0 {
             return self.count(slot, data, index, amount.unsigned_abs()).map(signed);
         }
@@ -108,7 +109,7 @@ impl Share {
     }
 
     fn set(&mut self, target: &Target, data: DataType, index: u32, value: u64) -> Option<i64> {
-        let slot = self.writable(target)?;
+        let slot = self.writable(target, data, index)?;
         self.write(slot, data, index, value).map(signed)
     }
 

@@ -62,6 +62,11 @@ impl Share {
         self.store.header_mut(slot)[word::FLAGS] &= !(word::CLAIMED | word::CREATED);
     }
 
+    /// Somebody else's values are in the entry now: taking the claim back must not remove it.
+    pub(super) fn outlive_claim(&mut self, slot: u32) {
+        self.store.header_mut(slot)[word::FLAGS] &= !word::CREATED;
+    }
+
     fn server(&mut self, slot: u32) -> Option<StickServer> {
         let id = self.read(slot, DataType::ServerId, 0).unwrap_or(0) as u32;
         let name = self.name(slot);
