@@ -4,6 +4,7 @@
 //! terminated, and killed if that does not help.
 
 use crate::cpu;
+use crate::mqtt::{Packet, Version};
 use crate::protocol::{RESPONSE_HEADER_BYTES, Request, ResponseHeader};
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
@@ -82,12 +83,24 @@ impl Proxy {
     /// # Errors
     /// When the process ends first or `limit` passes; with the process's own words.
     pub fn wait_until_answering(&mut self, address: SocketAddr, limit: Duration) -> anyhow::Result<()> {
+        self.wait_until(address, limit, exchange_once)
+    }
+
+    /// As [`Proxy::wait_until_answering`], with an MQTT session instead of an exchange.
+    ///
+    /// # Errors
+    /// As [`Proxy::wait_until_answering`].
+    pub fn wait_until_connecting(&mut self, address: SocketAddr, limit: Duration) -> anyhow::Result<()> {
+        self.wait_until(address, limit, session_once)
+    }
+
+    fn wait_until(&mut self, address: SocketAddr, limit: Duration, probe: fn(SocketAddr) -> std::io::Result<()>) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.ended()? {
                 bail!("{} ended while starting ({status}); its last words:\n{}", self.title, self.output());
             }
-            let problem = match exchange_once(address) {
+            let problem = match probe(address) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -147,15 +160,32 @@ pub fn free_address() -> std::io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
-fn exchange_once(address: SocketAddr) -> std::io::Result<()> {
+fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let patience = Duration::from_millis(500);
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    let stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
+    Ok(stream)
+}
+
+fn exchange_once(address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = connect(address)?;
     let bytes = RESPONSE_HEADER_BYTES as u32;
     stream.write_all(&Request::Exchange { request_bytes: 16, response_bytes: bytes, sequence: 1 }.encode())?;
     let mut answer = [0; RESPONSE_HEADER_BYTES];
     stream.read_exact(&mut answer)?;
     ResponseHeader::decode(&answer).map(|_| ()).map_err(std::io::Error::other)
+}
+
+/// A session from CONNECT to an accepting CONNACK (MQTT 3.1.1, section 3.2).
+fn session_once(address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = connect(address)?;
+    let mut packet = Vec::new();
+    let client_id = "probe".to_owned();
+    Packet::Connect { version: Version::V3, client_id, keepalive_s: 60, credentials: None }.encode(Version::V3, &mut packet);
+    stream.write_all(&packet)?;
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer)?;
+    if answer == [0x20, 2, 0, 0] { Ok(()) } else { Err(std::io::Error::other("the session was not accepted")) }
 }
 
 fn boxed(pipe: impl Read + Send + 'static) -> Box<dyn Read + Send> {

@@ -34,6 +34,8 @@ pub struct MqttSession {
     pub keepalive_s: u16,
     /// Bytes of a message, at least 8.
     pub payload_bytes: usize,
+    /// Client identifiers of each connection, at least 1: it takes the next one whenever it connects anew.
+    pub identities: u32,
     /// Start of every client identifier and topic; must differ between generators that run at the same time.
     pub prefix: String,
     /// Name and password.
@@ -48,6 +50,7 @@ impl Default for MqttSession {
             qos: 0,
             keepalive_s: 60,
             payload_bytes: 128,
+            identities: 1,
             prefix: format!("rb{}", std::process::id()),
             credentials: None,
         }
@@ -67,6 +70,8 @@ enum Await {
 pub(super) struct MqttDialogue {
     session: MqttSession,
     verify: bool,
+    /// Connects so far.
+    births: u32,
     client_id: String,
     topic: String,
     open: bool,
@@ -89,6 +94,7 @@ impl MqttDialogue {
         Self {
             session,
             verify,
+            births: 0,
             client_id,
             topic,
             open: false,
@@ -107,9 +113,11 @@ impl MqttDialogue {
         self.buffer.clear();
         (self.open, self.under_way, self.server, self.received_id) = (false, false, None, None);
         let session = &self.session;
+        let identity = self.births.checked_rem(session.identities).unwrap_or(0);
+        self.births = self.births.wrapping_add(1);
         let connect = Packet::Connect {
             version: session.version,
-            client_id: self.client_id.clone(),
+            client_id: if session.identities > 1 { format!("{}-{identity}", self.client_id) } else { self.client_id.clone() },
             keepalive_s: session.keepalive_s,
             credentials: session.credentials.clone(),
         };
@@ -313,6 +321,21 @@ mod tests {
             Ok(Some((Packet::Publish { qos, retain, topic, payload, .. }, _))) => Packet::Publish { qos, retain, topic, id, payload },
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_connection_takes_its_identifiers_in_turn() {
+        let session = MqttSession { identities: 2, prefix: "x".to_owned(), ..MqttSession::default() };
+        let mut dialogue = MqttDialogue::new(session, false, 0, 7);
+        let mut next = || {
+            let mut output = Vec::new();
+            dialogue.open(&mut output);
+            match Packet::decode(Version::V3, &output) {
+                Ok(Some((Packet::Connect { client_id, .. }, _))) => client_id,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!([next(), next(), next()], ["x-0-7-0", "x-0-7-1", "x-0-7-0"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod floor;
 mod html;
 mod line;
 mod markdown;
+mod network;
 mod plan;
 mod recipe;
 mod report;
@@ -17,17 +18,16 @@ mod table;
 mod trace;
 
 pub use floor::{FloorArguments, run as run_floor};
+use network::Network;
 pub use plan::{VersusWorkload, shuffled};
 
 use crate::cli::VersusArguments;
-use crate::protocol::ServerName;
-use crate::server::{Server, ServerOptions};
 use crate::{cpu, output};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use recipe::Role;
 use report::{Failure, Pace, Report, Results, Setting};
 use sample::Course;
-use std::net::SocketAddr;
 use std::time::Duration;
 use subject::{BASELINE, Cores, Subject};
 
@@ -72,11 +72,10 @@ pub fn run(arguments: &VersusArguments) -> anyhow::Result<bool> {
     let available = cpu::available_cores();
     let cores = Cores::of(arguments.proxy_cpu, arguments.load_cpu.unwrap_or_else(|| available.saturating_sub(1)), available);
     std::fs::create_dir_all(&arguments.output).with_context(|| format!("cannot create {}", arguments.output.display()))?;
-    let mut options = ServerOptions::named(ServerName::new("target")?);
-    options.cpu = Some(cores.load);
-    let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), options)?;
-    let mut results = Results::default();
-    let subjects = start_all(arguments, &workloads, server.address(), cores, &mut results)?;
+    // First of all, while this process has one thread.
+    let shared_network = network::prepare().err().map(|error| format!("{error:#}"));
+    let mut results = Results { shared_network, ..Results::default() };
+    let subjects = start_all(arguments, &workloads, cores, &mut results)?;
     describe(&subjects, cores, &effort, arguments.seed, &workloads);
 
     let mut comparison = Comparison { subjects: &subjects, workloads: &workloads, cores, effort: &effort, results, lost: Vec::new() };
@@ -97,7 +96,6 @@ pub fn run(arguments: &VersusArguments) -> anyhow::Result<bool> {
 fn start_all(
     arguments: &VersusArguments,
     workloads: &[VersusWorkload],
-    server: SocketAddr,
     cores: Cores,
     results: &mut Results,
 ) -> anyhow::Result<Vec<Subject>> {
@@ -105,10 +103,12 @@ fn start_all(
     let myself = std::env::current_exe().context("cannot find this program")?;
     for recipe in recipe::recipes(&arguments.ringmain, arguments.other_ringmain.as_deref(), &myself) {
         // Idle memory and system calls need those with one thread in any case.
-        if recipe.threads > 1 && !workloads.iter().any(|workload| workload.threads() == recipe.threads) {
+        let runs = |workload: &VersusWorkload| workload.threads() == recipe.threads && recipe.role.includes(*workload);
+        if (recipe.threads > 1 || recipe.role != Role::Tcp) && !workloads.iter().any(runs) {
             continue;
         }
-        match subject::start(&recipe, arguments, server, cores) {
+        let network = if results.shared_network.is_some() { Ok(Network::Shared) } else { Network::own() };
+        match network.and_then(|network| subject::start(&recipe, arguments, network, cores)) {
             Ok(subject) => {
                 eprintln!("{}: {}", subject.title, subject.version);
                 subjects.push(subject);

@@ -1,7 +1,7 @@
 //! What is run and in which order. Pure.
 
-use super::subject::{BASELINE, BASELINE_TWO, FLOOR};
-use crate::load::{Plan, Workload};
+use super::subject::{BASELINE, BASELINE_MQTT, BASELINE_TABLE, BASELINE_TWO, FLOOR, FLOOR_MQTT};
+use crate::load::{MqttSession, Plan, Protocol, Workload};
 use anyhow::bail;
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,6 +11,11 @@ use std::time::Duration;
 const MESSAGE_BYTES: usize = 128;
 /// Share of HAProxy's own peak at which latency is compared.
 pub(super) const PACE: f64 = 0.7;
+/// Connections of one run at most. The network of a proxy has 32,000 ports that connect(2) tries first; a run that needed more of them
+/// would meet its own, not yet rested, and measure the search.
+const CONNECTIONS_PER_RUN: u64 = 24_000;
+/// Client identifiers of each connection of an MQTT storm, used in turn: enough to fill a table, few enough that most of them return.
+const IDENTITIES: u32 = 512;
 /// Most connections of a workload: two descriptors each in the proxy must fit into common limits.
 const CONNECTIONS_MAX: usize = 4000;
 
@@ -29,6 +34,10 @@ pub enum VersusWorkload {
     MessagesTwo(usize),
     /// `cps2:N`: connections through proxies with two threads.
     ConnectionsTwo(usize),
+    /// `mqtt:N`: CONNECT, CONNACK, DISCONNECT, close, forwarded as plain TCP.
+    Sessions(usize),
+    /// `mqtt-table:N`: as `mqtt:N`, through proxies that read the CONNECT and keep each client identifier on its server.
+    SessionsTable(usize),
 }
 
 impl fmt::Display for VersusWorkload {
@@ -40,6 +49,8 @@ impl fmt::Display for VersusWorkload {
             Self::Paced(count) => write!(formatter, "rate:{count}"),
             Self::MessagesTwo(count) => write!(formatter, "pp2:{count}"),
             Self::ConnectionsTwo(count) => write!(formatter, "cps2:{count}"),
+            Self::Sessions(count) => write!(formatter, "mqtt:{count}"),
+            Self::SessionsTable(count) => write!(formatter, "mqtt-table:{count}"),
         }
     }
 }
@@ -56,6 +67,8 @@ impl VersusWorkload {
             Self::Paced(count) => format!("{count} connections, messages at {:.0} % of HAProxy's peak rate (open loop)", 100.0 * PACE),
             Self::MessagesTwo(count) => format!("two threads: {count} connections, {MESSAGE_BYTES}-byte messages"),
             Self::ConnectionsTwo(count) => format!("two threads: {count} at a time: connect, exchange, close"),
+            Self::Sessions(count) => format!("{count} at a time: MQTT connect storm, forwarded as plain TCP"),
+            Self::SessionsTable(count) => format!("{count} at a time: MQTT connect storm, with a stick table of client identifiers"),
         }
     }
 
@@ -63,7 +76,7 @@ impl VersusWorkload {
     pub(super) fn unit(self) -> &'static str {
         match self {
             Self::Bulk(_) => "CPU s per GB",
-            Self::Connections(_) | Self::ConnectionsTwo(_) => "CPU us per connection",
+            Self::Connections(_) | Self::ConnectionsTwo(_) | Self::Sessions(_) | Self::SessionsTable(_) => "CPU us per connection",
             Self::Messages(_) | Self::Paced(_) | Self::MessagesTwo(_) => "CPU us per exchange",
         }
     }
@@ -79,12 +92,21 @@ impl VersusWorkload {
 
     /// Key of the proxy that ratios compare with.
     pub(super) fn baseline(self) -> &'static str {
-        if self.threads() == 2 { BASELINE_TWO } else { BASELINE }
+        match self {
+            Self::Sessions(_) => BASELINE_MQTT,
+            Self::SessionsTable(_) => BASELINE_TABLE,
+            _ if self.threads() == 2 => BASELINE_TWO,
+            _ => BASELINE,
+        }
     }
 
-    /// Key of the bare floor; it has one thread.
+    /// Key of the bare floor; it has one thread and reads nothing.
     pub(super) fn floor(self) -> Option<&'static str> {
-        (self.threads() == 1).then_some(FLOOR)
+        match self {
+            Self::Sessions(_) => Some(FLOOR_MQTT),
+            Self::SessionsTable(_) => None,
+            _ => (self.threads() == 1).then_some(FLOOR),
+        }
     }
 
     /// The closed loop whose peak fixes the rate of this workload.
@@ -97,10 +119,15 @@ impl VersusWorkload {
         let (workload, connections) = match self {
             Self::Messages(count) | Self::MessagesTwo(count) | Self::Paced(count) => (Workload::Pingpong, count),
             Self::Connections(count) | Self::ConnectionsTwo(count) => (Workload::Connect, count),
+            Self::Sessions(count) | Self::SessionsTable(count) => (Workload::Connect, count),
             Self::Bulk(count) => (Workload::BulkDown, count),
         };
+        let mqtt = matches!(self, Self::Sessions(_) | Self::SessionsTable(_));
         Plan {
             workload,
+            protocol: if mqtt { Protocol::Mqtt } else { Protocol::Framed },
+            mqtt: mqtt.then(|| MqttSession { identities: IDENTITIES, ..MqttSession::default() }),
+            count: (workload == Workload::Connect).then_some(CONNECTIONS_PER_RUN),
             connections,
             duration,
             rate: rate.filter(|_| matches!(self, Self::Paced(_))),
@@ -115,11 +142,12 @@ impl VersusWorkload {
 /// The named workloads, or all of the standard ones.
 ///
 /// # Errors
-/// When a name is not one of `pp:N`, `cps:N`, `bulk:N`, `rate:N`, `pp2:N`, `cps2:N`.
+/// When a name is not one of `pp:N`, `cps:N`, `bulk:N`, `rate:N`, `pp2:N`, `cps2:N`, `mqtt:N`, `mqtt-table:N`.
 pub(super) fn workloads(names: &[String]) -> anyhow::Result<Vec<VersusWorkload>> {
-    use VersusWorkload::{Bulk, Connections, ConnectionsTwo, Messages, MessagesTwo, Paced};
+    use VersusWorkload::{Bulk, Connections, ConnectionsTwo, Messages, MessagesTwo, Paced, Sessions, SessionsTable};
     if names.is_empty() {
-        return Ok(vec![Messages(64), Messages(1), Connections(32), Bulk(1), Bulk(16), Paced(64), MessagesTwo(64), ConnectionsTwo(32)]);
+        let plain = [Messages(64), Messages(1), Connections(32), Bulk(1), Bulk(16), Paced(64), MessagesTwo(64), ConnectionsTwo(32)];
+        return Ok(plain.into_iter().chain([Sessions(32), SessionsTable(32)]).collect());
     }
     names.iter().map(|name| parse(name)).collect()
 }
@@ -133,7 +161,9 @@ fn parse(name: &str) -> anyhow::Result<VersusWorkload> {
         "rate" => VersusWorkload::Paced,
         "pp2" => VersusWorkload::MessagesTwo,
         "cps2" => VersusWorkload::ConnectionsTwo,
-        _ => bail!("unknown workload '{name}': expected pp:N, cps:N, bulk:N, rate:N, pp2:N or cps2:N"),
+        "mqtt" => VersusWorkload::Sessions,
+        "mqtt-table" => VersusWorkload::SessionsTable,
+        _ => bail!("unknown workload '{name}': expected pp:N, cps:N, bulk:N, rate:N, pp2:N, cps2:N, mqtt:N or mqtt-table:N"),
     };
     match count.parse::<usize>() {
         Ok(count @ 1..=CONNECTIONS_MAX) => Ok(make(count)),
@@ -181,6 +211,18 @@ mod tests {
         for bad in ["", "pp", "pp:0", "bulk:x", "http:1", "rate:4001"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn storms_stop_before_ports_are_scarce_and_bring_many_clients() {
+        let target = SocketAddr::from(([127, 0, 0, 1], 1));
+        for workload in [VersusWorkload::Connections(4), VersusWorkload::Sessions(4), VersusWorkload::SessionsTable(4)] {
+            let plan = workload.load(target, Duration::from_secs(1), 0, None);
+            assert_eq!(plan.count, Some(CONNECTIONS_PER_RUN), "{workload}");
+            let identities = plan.mqtt.map_or(1, |session| session.identities);
+            assert_eq!(identities > 1, plan.protocol == Protocol::Mqtt, "{workload}");
+        }
+        assert_eq!(VersusWorkload::Bulk(1).load(target, Duration::from_secs(1), 0, None).count, None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) struct Results {
     pub(super) failures: Vec<Failure>,
     /// Fixed rates of paced workloads, by their names.
     pub(super) paces: Vec<Pace>,
+    /// Why all proxies were in the machine's own network; none when each had its own.
+    pub(super) shared_network: Option<String>,
 }
 
 /// Something that could not be measured. The rest is valid.
@@ -60,6 +62,8 @@ pub(super) struct Report {
     pub(super) idle: Vec<IdleSample>,
     pub(super) system_calls: Vec<TraceSample>,
     pub(super) noise: Noise,
+    /// Why all proxies were in the machine's own network; absent when each had its own.
+    pub(super) shared_network: Option<String>,
     pub(super) failures: Vec<Failure>,
     pub(super) samples: Vec<Sample>,
 }
@@ -129,7 +133,7 @@ impl Report {
         machine: Machine,
         unix_s: u64,
     ) -> Self {
-        let Results { samples, idle, traces, failures, paces } = results;
+        let Results { samples, idle, traces, failures, paces, shared_network } = results;
         let names: Vec<(&str, &str)> = proxies.iter().map(|proxy| (proxy.key, proxy.title)).collect();
         let table = |workload: &VersusWorkload| Table {
             workload: workload.to_string(),
@@ -157,6 +161,7 @@ impl Report {
             idle,
             system_calls: traces,
             noise,
+            shared_network,
             failures,
             samples,
         }
@@ -190,6 +195,11 @@ impl Report {
         if starved_runs > 0 {
             notes.push(format!(
                 "in {starved_runs} of {runs} runs something else took more than a tenth of the proxy's core: rate and latency are disturbed, CPU per unit less so"
+            ));
+        }
+        if let Some(reason) = &self.shared_network {
+            notes.push(format!(
+                "all proxies shared one network ({reason}): ports that a run left in TIME_WAIT made connections of later runs dearer"
             ));
         }
         for table in &self.workloads {
@@ -266,7 +276,7 @@ pub(super) mod tests {
         }];
         let failures = vec![Failure { what: "nginx stream".to_owned(), reason: "not here (nginx)".to_owned() }];
         let paces = vec![Pace { workload: "pp:1".to_owned(), round: 1, peak_per_s: 10_000.0, rate_per_s: 7_000.0 }];
-        let results = Results { samples, idle, traces, failures, paces };
+        let results = Results { samples, idle, traces, failures, paces, shared_network: None };
         let machine = Machine { processor: "Test & Co".to_owned(), cores: 2, kernel: "6.1".to_owned() };
         Report::of(proxies, &[VersusWorkload::Messages(1)], results, Setting { seed: 1, rounds: 2, run_s: 1.0 }, machine, 86_400)
     }

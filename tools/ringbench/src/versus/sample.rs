@@ -3,7 +3,7 @@
 use super::plan::VersusWorkload;
 use super::subject::Subject;
 use crate::cpu::CpuTime;
-use crate::load::{self, Plan, Workload};
+use crate::load::{Plan, Workload};
 use serde::Serialize;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -92,7 +92,7 @@ pub(super) struct Course {
 pub(super) fn run(subject: &Subject, workload: VersusWorkload, round: usize, course: Course) -> anyhow::Result<Sample> {
     let plan = workload.load(subject.address, course.duration, course.load_cpu, course.rate);
     let before = subject.cpu_time()?;
-    let outcome = load::run(&plan, |_| {})?;
+    let outcome = subject.load(&plan, |_| {})?;
     thread::sleep(SETTLE);
     let used = subject.cpu_time()?.since(before);
     let units = if workload.is_bulk() { outcome.bytes_down as f64 / 1e9 } else { outcome.operations as f64 };
@@ -169,7 +169,7 @@ fn hold_idle(subject: &Subject, connections: usize, hold: Duration, cpu: usize) 
     let mut first: Option<(Instant, CpuTime)> = None;
     let (mut last, mut unconfirmed) = (None, None);
     let mut problem = None;
-    let outcome = load::run(&plan, |snapshot| {
+    let outcome = subject.load(&plan, |snapshot| {
         // Only while every connection stands and has carried its first exchange; the last reading counts.
         if snapshot.connected != connections as u64 || snapshot.operations != connections as u64 {
             return;

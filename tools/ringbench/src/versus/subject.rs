@@ -1,10 +1,14 @@
 //! A running proxy of the comparison: what it used, and how one is started from its recipe.
 
+use super::network::Network;
 use super::plan::VersusWorkload;
-use super::recipe::{Kind, Recipe};
+use super::recipe::{Kind, Recipe, Role};
 use crate::cli::VersusArguments;
 use crate::cpu::{self, CpuTime};
+use crate::load::{self, Outcome, Plan, Snapshot};
+use crate::protocol::ServerName;
 use crate::proxy::{Proxy, free_address};
+use crate::server::{Mode, Server, ServerOptions};
 use anyhow::{Context, bail};
 use std::fs;
 use std::net::SocketAddr;
@@ -19,8 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const BASELINE: &str = "haproxy";
 /// The baseline of proxies with two threads.
 pub(super) const BASELINE_TWO: &str = "haproxy-2";
+/// The baseline of MQTT as plain TCP.
+pub(super) const BASELINE_MQTT: &str = "haproxy-mqtt";
+/// The baseline of MQTT with a stick table.
+pub(super) const BASELINE_TABLE: &str = "haproxy-table";
 /// The forwarder without features.
 pub(super) const FLOOR: &str = "floor";
+/// The same before a broker.
+pub(super) const FLOOR_MQTT: &str = "floor-mqtt";
 
 /// A running proxy of the comparison.
 pub(super) struct Subject {
@@ -33,19 +43,30 @@ pub(super) struct Subject {
     /// Where it listens.
     pub(super) address: SocketAddr,
     threads: usize,
-    bulk_only: bool,
+    role: Role,
+    // Ends before the server behind it.
     proxy: Proxy,
+    _server: Server,
+    network: Network,
 }
 
 impl Subject {
-    /// Whether it takes part in a workload. Variants that differ only in bulk stay out of the others.
+    /// Whether it takes part in a workload.
     pub(super) fn runs(&self, workload: VersusWorkload) -> bool {
-        self.threads == workload.threads() && (workload.is_bulk() || !self.bulk_only)
+        self.threads == workload.threads() && self.role.includes(workload)
+    }
+
+    /// Puts load on it, from within its network.
+    ///
+    /// # Errors
+    /// As [`load::run`].
+    pub(super) fn load(&self, plan: &Plan, observe: impl FnMut(Snapshot) + Send) -> anyhow::Result<Outcome> {
+        self.network.within(|| Ok(load::run(plan, observe)?))
     }
 
     /// Whether its idle memory and its system calls are worth a row of their own.
     pub(super) fn is_distinct(&self) -> bool {
-        self.threads == 1 && !self.bulk_only && self.key != "haproxy-splice-auto"
+        self.threads == 1 && self.role == Role::Tcp && self.key != "haproxy-splice-auto"
     }
 
     /// The proxy and its children.
@@ -93,20 +114,43 @@ impl Cores {
     }
 }
 
-/// Starts a proxy and waits until it answers.
+/// Starts a proxy with a server behind it, both in a network of their own, and waits until it answers.
 ///
 /// # Errors
 /// When it is not installed or does not come up.
-pub(super) fn start(recipe: &Recipe, arguments: &VersusArguments, server: SocketAddr, cores: Cores) -> anyhow::Result<Subject> {
+pub(super) fn start(recipe: &Recipe, arguments: &VersusArguments, network: Network, cores: Cores) -> anyhow::Result<Subject> {
     let Some(program) = find(&recipe.program) else { bail!("not here ({})", recipe.program.display()) };
+    let version = if recipe.kind == Kind::Floor { "bare epoll".to_owned() } else { version(&program) };
+    let (proxy, server, address) = network.within(|| {
+        let mut options = ServerOptions::named(ServerName::new("target")?);
+        options.cpu = Some(cores.load);
+        if recipe.role.speaks_mqtt() {
+            options.mode = Mode::Mqtt;
+        }
+        let server = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), options)?;
+        let (proxy, address) = start_proxy(recipe, arguments, &program, server.address(), cores)?;
+        Ok((proxy, server, address))
+    })?;
+    let Recipe { key, title, threads, role, .. } = *recipe;
+    Ok(Subject { key, title, version, address, threads, role, proxy, _server: server, network })
+}
+
+fn start_proxy(
+    recipe: &Recipe,
+    arguments: &VersusArguments,
+    program: &Path,
+    server: SocketAddr,
+    cores: Cores,
+) -> anyhow::Result<(Proxy, SocketAddr)> {
     let address = free_address()?;
-    let mut command = Command::new(&program);
+    let mut command = Command::new(program);
     match recipe.kind {
         Kind::Floor => {
             command.arg("floor").arg("--listen").arg(address.to_string()).arg("--target").arg(server.to_string());
         }
         Kind::Haproxy => {
-            command.arg("-f").arg(arguments.templates.join("haproxy.cfg")).arg("-db");
+            let template = if recipe.role == Role::MqttTable { "haproxy-mqtt.cfg" } else { "haproxy.cfg" };
+            command.arg("-f").arg(arguments.templates.join(template)).arg("-db");
             command.env("VERSUS_LISTEN", address.to_string()).env("VERSUS_SERVER", server.to_string());
             command.env("VERSUS_THREADS", recipe.threads.to_string());
             for variable in ["VERSUS_SPLICE_AUTO", "VERSUS_SPLICE", "VERSUS_PIPESIZE"] {
@@ -124,10 +168,12 @@ pub(super) fn start(recipe: &Recipe, arguments: &VersusArguments, server: Socket
     } else {
         Proxy::start(recipe.title, on_both(&command, cores), None)?
     };
-    proxy.wait_until_answering(address, PATIENCE)?;
-    let version = if recipe.kind == Kind::Floor { "bare epoll".to_owned() } else { version(&program) };
-    let Recipe { key, title, threads, bulk_only, .. } = *recipe;
-    Ok(Subject { key, title, version, address, threads, bulk_only, proxy })
+    if recipe.role.speaks_mqtt() {
+        proxy.wait_until_connecting(address, PATIENCE)?;
+    } else {
+        proxy.wait_until_answering(address, PATIENCE)?;
+    }
+    Ok((proxy, address))
 }
 
 /// The same command on two cores.

@@ -80,7 +80,7 @@ struct Counted {
 
 fn traced(subject: &Subject, plan: &load::Plan, file: &Path) -> anyhow::Result<Counted> {
     let mut tracer = attach(subject, file)?;
-    let outcome = load::run(plan, |_| {});
+    let outcome = subject.load(plan, |_| {});
     // SIGINT lets strace write its summary; the proxy goes on.
     let pid = nix::unistd::Pid::from_raw(tracer.id().cast_signed());
     let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT);
