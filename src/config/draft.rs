@@ -47,6 +47,10 @@ pub enum SectionKind {
     Backend,
     /// `listen NAME [from NAME]`.
     Listen,
+    /// `peers NAME`, of which only `table` lines are supported.
+    Peers,
+    /// `[table.NAME]` of the native language: a stick table that belongs to no proxy.
+    Table,
 }
 
 /// One section with its statements in the order written.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::check::builder::{Arguments, BindBuilder, GlobalBuilder, ProxyBuilder, ServerBuilder};
+use super::check::tables::TableList;
 use super::draft::{SectionKind, Word};
 use super::haproxy::keywords;
 
@@ -21,6 +22,8 @@ pub enum Scope {
     Bind,
     /// Options of `server` and `default-server` lines.
     Server,
+    /// Lines of `peers` sections.
+    Peers,
 }
 
 /// A set of places where a keyword may stand.
@@ -46,6 +49,8 @@ impl Places {
     pub const DEFAULT_SERVER: Self = Self(128);
     /// `stats socket` lines.
     pub const STATS_SOCKET: Self = Self(256);
+    /// `peers`.
+    pub const PEERS: Self = Self(512);
     /// Whatever has a listening half, and `defaults`.
     pub const FRONT: Self = Self::DEFAULTS.and(Self::FRONTEND).and(Self::LISTEN);
     /// Whatever has a serving half, and `defaults`.
@@ -57,7 +62,7 @@ impl Places {
     /// `bind` and `stats socket` lines.
     pub const BINDS: Self = Self::BIND.and(Self::STATS_SOCKET);
 
-    const NAMES: [(Self, &'static str); 9] = [
+    const NAMES: [(Self, &'static str); 10] = [
         (Self::GLOBAL, "global"),
         (Self::DEFAULTS, "defaults"),
         (Self::FRONTEND, "frontend"),
@@ -67,6 +72,7 @@ impl Places {
         (Self::SERVER, "server"),
         (Self::DEFAULT_SERVER, "default-server"),
         (Self::STATS_SOCKET, "stats socket"),
+        (Self::PEERS, "peers"),
     ];
 
     /// Both sets together.
@@ -92,6 +98,7 @@ impl Places {
             SectionKind::Frontend => Self::FRONTEND,
             SectionKind::Backend => Self::BACKEND,
             SectionKind::Listen => Self::LISTEN,
+            SectionKind::Peers | SectionKind::Table => Self::PEERS,
         }
     }
 
@@ -112,6 +119,8 @@ pub enum Meaning {
     Bind(fn(&mut BindBuilder, &mut Arguments<'_>)),
     /// An option of a `server` line.
     Server(fn(&mut ServerBuilder, &mut Arguments<'_>)),
+    /// A line of a `peers` section, whose name comes second.
+    Peers(fn(&mut TableList, &str, &mut Arguments<'_>)),
     /// Accepted; it tunes something that does not exist here.
     NoEffect,
     /// Known to HAProxy, not supported here yet.
@@ -296,11 +305,11 @@ fn distance(from: &[char], to: &str, limit: usize) -> usize {
 
 type Index = HashMap<&'static str, &'static Keyword>;
 type FirstWords = HashMap<&'static str, Vec<&'static str>>;
-const SCOPES: [Scope; 4] = [Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server];
+const SCOPES: [Scope; 5] = [Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server, Scope::Peers];
 
-static INDEX: LazyLock<[Index; 4]> = LazyLock::new(|| SCOPES.map(|scope| all(scope).map(|keyword| (keyword.name, keyword)).collect()));
+static INDEX: LazyLock<[Index; 5]> = LazyLock::new(|| SCOPES.map(|scope| all(scope).map(|keyword| (keyword.name, keyword)).collect()));
 
-static FIRST_WORDS: LazyLock<[FirstWords; 4]> = LazyLock::new(|| {
+static FIRST_WORDS: LazyLock<[FirstWords; 5]> = LazyLock::new(|| {
     SCOPES.map(|scope| {
         let mut words = FirstWords::new();
         for (first, second) in all(scope).filter_map(|keyword| keyword.name.split_once(' ')) {

@@ -8,11 +8,12 @@ use super::keyword::{self, Keyword, Scope, Status};
 use super::toml::key_of;
 
 /// The scopes in the order in which they are shown, with their headings.
-const SCOPES: [(Scope, &str, &str); 4] = [
+const SCOPES: [(Scope, &str, &str); 5] = [
     (Scope::Global, "Section `global`", "[global]"),
     (Scope::Proxy, "Sections `defaults`, `frontend`, `backend`, `listen`", "[frontend.NAME] and its like"),
     (Scope::Bind, "Options of `bind` and `stats socket`", "the table of a bind"),
     (Scope::Server, "Options of `server` and `default-server`", "the table of a server"),
+    (Scope::Peers, "Section `peers`", "the top of the file, as in [table.NAME]"),
 ];
 
 /// The text of `--help-keyword NAME`: every keyword with this name in either language's spelling, in every place it may stand.
@@ -121,7 +122,7 @@ mod tests {
     fn the_overview_has_every_keyword() {
         let text = overview();
         assert!(all().all(|(_, keyword)| text.contains(&format!("  {} ", keyword.name))));
-        assert!(text.lines().any(|line| line.starts_with("  stick-table ") && line.ends_with("(not supported yet)")), "{text}");
+        assert!(text.lines().any(|line| line.starts_with("  http-request ") && line.ends_with("(not supported yet)")), "{text}");
     }
 
     /// README.md holds the tables between two markers; `UPDATE=1 cargo test` writes them.

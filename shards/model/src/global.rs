@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::expression::Variable;
+use crate::rule::VariableValue;
 use crate::{Endpoint, LogTarget, Milliseconds, UnixPermissions};
 
 /// The `global` section.
@@ -55,6 +57,10 @@ pub struct Global {
     pub stats_maxconn: u32,
     /// `tune.*` that mean something here.
     pub tuning: Tuning,
+    /// `state-file`: where stick tables are kept over restarts.
+    pub state_file: Option<PathBuf>,
+    /// `set-var` and `set-var-fmt`: process variables set when the configuration starts to be used, in order.
+    pub variables: Vec<(Variable, VariableValue)>,
 }
 
 /// `tune.*` settings with a meaning in this program.

@@ -126,6 +126,8 @@ fn global() -> Global {
         stats_timeout: Milliseconds(10_000),
         stats_maxconn: 10,
         tuning: Tuning::default(),
+        state_file: None,
+        variables: Vec::new(),
     }
 }
 

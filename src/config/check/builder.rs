@@ -13,6 +13,7 @@ use ringmain_model::{
 };
 
 pub use super::arguments::Arguments;
+use super::rule_lines::{RuleLine, RuleLines};
 use crate::config::diagnostic::Span;
 use crate::config::draft::{SectionKind, Word};
 
@@ -36,6 +37,10 @@ pub struct GlobalBuilder {
     pub keeps_memory: bool,
     /// `pidfile`.
     pub pidfile: Option<PathBuf>,
+    /// `state-file`.
+    pub state_file: Option<PathBuf>,
+    /// `set-var` and, marked, `set-var-fmt`.
+    pub variables: Vec<(RuleLine, bool)>,
     /// `log`.
     pub log_targets: Vec<LogTarget>,
     /// `log-tag`.
@@ -164,8 +169,8 @@ pub struct ProxyBuilder {
     pub rate_limit_sessions: u32,
     /// `default_backend`.
     pub default_backend: Option<Word>,
-    /// `use_backend` without condition, in order.
-    pub use_backends: Vec<Word>,
+    /// Lines of rules.
+    pub rules: RuleLines,
     /// `balance`.
     pub balance: Balance,
     /// `hash-type`.
@@ -207,6 +212,7 @@ impl ProxyBuilder {
     pub fn new(kind: SectionKind, name: Arc<str>, span: Span, base: Option<&Self>) -> Self {
         let mut new = base.cloned().unwrap_or_else(|| Self::built_in(span));
         (new.kind, new.name, new.span) = (kind, name, span);
+        new.rules = RuleLines::of(kind, span, base.map(|base| &base.rules));
         if kind == SectionKind::Backend {
             new.default_backend = None;
         }
@@ -229,7 +235,7 @@ impl ProxyBuilder {
             SectionKind::Frontend => "frontend",
             SectionKind::Backend => "backend",
             SectionKind::Defaults => "defaults",
-            SectionKind::Listen | SectionKind::Global => "proxy",
+            SectionKind::Listen | SectionKind::Global | SectionKind::Peers | SectionKind::Table => "proxy",
         };
         format!("{kind} '{}'", self.name)
     }
@@ -248,7 +254,7 @@ impl ProxyBuilder {
             backlog: 0,
             rate_limit_sessions: 0,
             default_backend: None,
-            use_backends: Vec::new(),
+            rules: RuleLines::default(),
             balance: Balance::default(),
             hash: Hash::default(),
             retries: 3,

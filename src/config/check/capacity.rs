@@ -106,6 +106,8 @@ pub fn global(global: &GlobalBuilder, limits: &Limits, environment: &Environment
         stats_timeout: global.stats_timeout.unwrap_or(STATS_TIMEOUT),
         stats_maxconn: global.stats_maxconn.unwrap_or(STATS_MAXCONN),
         tuning: global.tuning,
+        state_file: global.state_file.clone(),
+        variables: Vec::new(),
     }
 }
 

@@ -19,8 +19,10 @@ use crate::config::keyword;
 /// Where the sessions of one proxy go.
 #[derive(Clone, Debug, Default)]
 pub struct Route {
-    /// Where all of them go.
+    /// Where those go that no rule sends elsewhere.
     pub target: Option<BackendId>,
+    /// Where all of them go, when that is known: the target of a rule without condition, if none stands before it, else `target`.
+    pub always: Option<BackendId>,
     /// All backends that are named.
     pub reachable: Vec<BackendId>,
 }
@@ -32,17 +34,29 @@ pub fn routes(proxies: &[ProxyBuilder], directory: &Directory, diagnostics: &mut
         let own = directory.at_position(position);
         let mut route = Route::default();
         // A backend's are resolved, too: HAProxy ignores them but not their mistakes.
-        for word in proxy.use_backends.iter().chain(&proxy.default_backend) {
+        let lines = &proxy.rules.use_backends;
+        let names = lines.iter().filter_map(|line| line.words.first()).filter(|name| !is_computed(name));
+        for word in names.chain(&proxy.default_backend) {
             let target = resolve(proxy, word, own, directory, diagnostics);
             route.reachable.extend(target);
         }
         if proxy.is_front() {
-            // Rules are static: the first one takes every session.
-            route.target = route.reachable.first().copied().or(own);
+            let default = proxy.default_backend.as_ref().and_then(|word| directory.named(&word.text));
+            route.target = default.filter(|default| Some(*default) != own).or(own);
+            route.always = match lines.first().map(|line| line.words.as_slice()) {
+                None => route.target,
+                Some([name]) if !is_computed(name) => directory.named(&name.text),
+                Some(_) => None,
+            };
         }
         routes.push(route);
     }
     routes
+}
+
+/// Whether a backend's or a server's name is a format string.
+pub fn is_computed(name: &Word) -> bool {
+    name.text.contains('%')
 }
 
 fn resolve(
@@ -85,8 +99,8 @@ pub fn build(
     let serving: Vec<&ProxyBuilder> = gathered.proxies.iter().filter(|proxy| proxy.is_back()).collect();
     let mut frontends = Vec::new();
     for (position, proxy) in gathered.proxies.iter().enumerate().filter(|(_, proxy)| proxy.is_front()) {
-        let route = routes.get(position).and_then(|route| route.target);
-        let target = route.and_then(|id| serving.get(id.index()).copied());
+        let (route, always) = routes.get(position).map_or((None, None), |route| (route.target, route.always));
+        let target = always.and_then(|id| serving.get(id.index()).copied());
         let maxconn = capacity::frontend_maxconn(proxy, limits);
         frontends.push(Frontend {
             name: proxy.name.clone(),

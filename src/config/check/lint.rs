@@ -24,6 +24,17 @@ pub fn modes(proxies: &[ProxyBuilder], diagnostics: &mut Diagnostics) {
     }
 }
 
+/// Rules that nothing makes anything of yet.
+pub fn rules_without_effect(proxy: &ProxyBuilder, diagnostics: &mut Diagnostics) {
+    let rules = &proxy.rules;
+    let lines = [&rules.acls, &rules.connection, &rules.session, &rules.content, &rules.response, &rules.use_servers, &rules.sticks];
+    let more = [&rules.force_persist, &rules.ignore_persist];
+    let conditions = rules.use_backends.iter().filter(|line| line.words.len() > 1);
+    for line in lines.into_iter().chain(more).flatten().chain(conditions).chain(&rules.hash_key) {
+        diagnostics.unsupported(line.span, "this rule is not supported here yet");
+    }
+}
+
 /// Warnings about whole proxies.
 pub fn warn(gathered: &Gathered, routes: &[Route], diagnostics: &mut Diagnostics) {
     let serving: Vec<&ProxyBuilder> = gathered.proxies.iter().filter(|proxy| proxy.is_back()).collect();
@@ -48,8 +59,8 @@ fn listening(proxy: &ProxyBuilder, diagnostics: &mut Diagnostics) {
 }
 
 fn routing(proxy: &ProxyBuilder, route: &Route, serving: &[&ProxyBuilder], diagnostics: &mut Diagnostics) {
-    let Some(target) = route.target.and_then(|id| serving.get(id.index())) else {
-        if proxy.default_backend.is_none() && proxy.use_backends.is_empty() {
+    let Some(target) = route.always.and_then(|id| serving.get(id.index())) else {
+        if proxy.default_backend.is_none() && proxy.rules.use_backends.is_empty() {
             diagnostics
                 .warning(proxy.span, format!("{} has no backend: every connection is closed", proxy.title()))
                 .help("add 'default_backend NAME'");

@@ -12,8 +12,10 @@ mod context;
 mod frontend;
 mod lint;
 mod number;
+pub mod rule_lines;
 mod sections;
 mod server;
+pub mod tables;
 mod track;
 
 use ringmain_model::Model;
@@ -35,6 +37,10 @@ pub fn check(
 ) -> Option<Model> {
     let gathered = sections::gather(draft, sources, context, diagnostics);
     lint::modes(&gathered.proxies, diagnostics);
+    let tables = tables::Tables::new(&gathered.tables, sources, diagnostics);
+    for proxy in &gathered.proxies {
+        lint::rules_without_effect(proxy, diagnostics);
+    }
     let numbers = number::proxies(&gathered, sources, diagnostics);
     let directory = backend::Directory::new(&gathered.proxies, sources, diagnostics);
     let routes = frontend::routes(&gathered.proxies, &directory, diagnostics);
@@ -56,7 +62,7 @@ pub fn check(
     if let Some(span) = gathered.global.zero_warning {
         lint::refuse_warnings(span, diagnostics);
     }
-    (!diagnostics.failed()).then_some(Model { frontends, backends, servers, ..Model::empty(global) })
+    (!diagnostics.failed()).then_some(Model { frontends, backends, servers, tables: tables.list, ..Model::empty(global) })
 }
 
 /// "at file:line", for messages that name a second place.

@@ -7,6 +7,7 @@ use super::arguments::Arguments;
 use super::at;
 use super::builder::{GlobalBuilder, ProxyBuilder};
 use super::context::Context;
+use super::tables::TableList;
 use crate::config::diagnostic::{Diagnostics, Sources, Span};
 use crate::config::draft::{Draft, Section, SectionKind, Statement, Word};
 use crate::config::keyword::{self, Keyword, Meaning, Places, Scope};
@@ -21,6 +22,8 @@ pub struct Gathered {
     pub global: GlobalBuilder,
     /// `frontend`, `backend` and `listen` sections, in order.
     pub proxies: Vec<ProxyBuilder>,
+    /// Stick tables, in order.
+    pub tables: TableList,
 }
 
 /// Reads all sections.
@@ -29,11 +32,18 @@ pub fn gather(draft: &Draft, sources: &Sources, context: &Context<'_>, diagnosti
     let mut defaults = DefaultsList::default();
     for section in &draft.sections {
         let place = Places::of(section.kind);
-        if section.kind == SectionKind::Global {
-            for statement in &section.statements {
-                global_statement(statement, &mut gathered, context, diagnostics);
+        match section.kind {
+            SectionKind::Global => {
+                for statement in &section.statements {
+                    global_statement(statement, &mut gathered, context, diagnostics);
+                }
+                continue;
             }
-            continue;
+            SectionKind::Peers | SectionKind::Table => {
+                tables(section, &mut gathered, context, diagnostics);
+                continue;
+            }
+            _ => {}
         }
         let base = defaults.base(section, sources, diagnostics);
         let name: Arc<str> = section.name.as_ref().map_or("", |name| &name.text).into();
@@ -46,10 +56,26 @@ pub fn gather(draft: &Draft, sources: &Sources, context: &Context<'_>, diagnosti
             SectionKind::Defaults => defaults.add(proxy),
             // The reader has reported the missing name.
             _ if section.name.is_none() => {}
-            _ => gathered.proxies.push(proxy),
+            _ => {
+                gathered.tables.tables.extend(proxy.rules.stick_table.clone());
+                gathered.proxies.push(proxy);
+            }
         }
     }
     gathered
+}
+
+/// A `peers` section, or a table of its own in the native language, which has its whole name in its line.
+fn tables(section: &Section, gathered: &mut Gathered, context: &Context<'_>, diagnostics: &mut Diagnostics) {
+    let name = section.name.as_ref().filter(|_| section.kind == SectionKind::Peers).map_or("", |name| &name.text);
+    for statement in &section.statements {
+        let understood = understand(statement, Scope::Peers, Places::PEERS, context, diagnostics);
+        if let Some((keyword, mut arguments)) = understood
+            && let Meaning::Peers(apply) = keyword.meaning
+        {
+            apply(&mut gathered.tables, name, &mut arguments);
+        }
+    }
 }
 
 fn global_statement(statement: &Statement, gathered: &mut Gathered, context: &Context<'_>, diagnostics: &mut Diagnostics) {

@@ -224,14 +224,12 @@ fn slips_are_answered_with_what_was_meant() {
 fn what_haproxy_knows_beyond_is_a_class_of_its_own() {
     for line in [
         "bind :81 ssl crt /etc/x.pem",
-        "stick-table type ip size 1k",
-        "stick on src",
-        "tcp-request inspect-delay 5s",
+        "stick-table type ip size 1k peers p",
+        "stick-table type ip size 1k srvkey addr",
         "http-request deny",
         "stats enable",
         "option httpchk GET /",
         "mode http",
-        "use_backend b if TRUE",
         "balance uri",
         "server t 192.0.2.1:80 send-proxy",
         "server t 192.0.2.1:80 cookie w1 check",

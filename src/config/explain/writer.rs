@@ -73,6 +73,8 @@ impl Section {
             SectionKind::Frontend => "frontend",
             SectionKind::Backend => "backend",
             SectionKind::Listen => "listen",
+            // Where tables of 'peers' sections are written, too.
+            SectionKind::Peers | SectionKind::Table => "table",
         };
         let header = name.map_or_else(|| table.to_owned(), |name| format!("{table}.{}", key(name)));
         Self { kind, header, settings: Vec::new() }

@@ -4,9 +4,9 @@ use super::super::diagnostic::{Diagnostics, Span};
 use super::super::draft::{Section, SectionKind, Word};
 
 /// Sections that are understood, then those that HAProxy knows beyond them.
-pub const SECTION_NAMES: &[&str] = &["global", "defaults", "frontend", "backend", "listen"];
+pub const SECTION_NAMES: &[&str] = &["global", "defaults", "frontend", "backend", "listen", "peers"];
 const OTHER_SECTIONS: &[&str] =
-    &["userlist", "peers", "mailers", "namespace_list", "resolvers", "cache", "program", "http-errors", "ring", "log-forward", "fcgi-app"];
+    &["userlist", "mailers", "namespace_list", "resolvers", "cache", "program", "http-errors", "ring", "log-forward", "fcgi-app"];
 
 /// Whether a word begins a section wherever it stands first.
 pub fn is_section(word: &str) -> bool {
@@ -22,6 +22,7 @@ pub fn read(words: &[Word], diagnostics: &mut Diagnostics) -> Option<Section> {
         "frontend" => SectionKind::Frontend,
         "backend" => SectionKind::Backend,
         "listen" => SectionKind::Listen,
+        "peers" => SectionKind::Peers,
         other => {
             diagnostics
                 .unsupported(keyword.span, format!("HAProxy's section '{other}' is not supported here yet"))
@@ -34,6 +35,11 @@ pub fn read(words: &[Word], diagnostics: &mut Diagnostics) -> Option<Section> {
     let rest = match (kind, arguments) {
         (SectionKind::Global, rest) => rest,
         (SectionKind::Defaults, []) => &[],
+        (SectionKind::Peers, [name, rest @ ..]) => {
+            check_name(keyword, name, diagnostics);
+            section.name = Some(name.clone());
+            rest
+        }
         // "defaults from X" has no name: 'from' is only a name when it stands alone.
         (SectionKind::Defaults, [from, base, rest @ ..]) if from.text == "from" => {
             section.from = Some(base.clone());
@@ -84,6 +90,9 @@ fn report_extra(keyword: &Word, kind: SectionKind, extra: &Word, diagnostics: &m
         }
         SectionKind::Global => {
             diagnostics.error(extra.span, format!("'global' takes no argument, found '{}'", extra.text));
+        }
+        SectionKind::Peers | SectionKind::Table => {
+            diagnostics.error(extra.span, format!("unexpected '{}' after the name of this section", extra.text));
         }
         SectionKind::Frontend | SectionKind::Backend | SectionKind::Listen => {
             let finding = diagnostics.error(extra.span, format!("unexpected '{}' after the name of this {}", extra.text, keyword.text));

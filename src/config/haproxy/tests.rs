@@ -79,7 +79,7 @@ fn variables_set_in_global_are_seen_by_later_lines() {
 
 #[test]
 fn refused_sections_are_skipped_with_one_finding() {
-    let (sections, diagnostics) = read("peers p\n peer x 1.2.3.4:5\nfrontend f\n bind :80\n");
+    let (sections, diagnostics) = read("mailers p\n mailer x 1.2.3.4:5\nfrontend f\n bind :80\n");
     assert_eq!(sections.len(), 1);
     assert_eq!(diagnostics.list().len(), 1);
     assert_eq!(diagnostics.list()[0].class, Class::Unsupported);

@@ -52,8 +52,68 @@ impl Lowering<'_> {
                 }
                 None => value.wrong_type("a table", self.diagnostics),
             },
+            Resolution::Rules(keyword) => {
+                let written = Written::new(keyword, path, value.span);
+                self.each(&written, value, |lowering, written, item| lowering.line(written, "a string", item));
+            }
             Resolution::Unknown { nearest } => self.unknown(path, nearest),
         }
+    }
+
+    /// A stick table that belongs to no proxy: `[table.NAME]`.
+    pub fn table(&mut self, name: Entry<'_>, entries: &[Entry<'_>]) {
+        let word = |text: &str| Word { text: text.to_owned(), span: name.key_span };
+        let Some(parts) = self.stick_table_parts(entries) else { return };
+        let words = [word("table"), word(name.key)].into_iter().chain(parts).collect();
+        self.statements.push(Statement { words, negation: None, span: name.key_span });
+    }
+
+    fn stick_table(&mut self, written: &Written, value: Node<'_>) {
+        match value.entries() {
+            Some(entries) => {
+                if let Some(words) = self.stick_table_parts(&entries) {
+                    self.push(written, words, None);
+                }
+            }
+            None => self.line(written, "a string or a table", value),
+        }
+    }
+
+    /// The parts of a stick table in the words of haproxy.cfg; the length of keys stands behind their type there.
+    fn stick_table_parts(&mut self, entries: &[Entry<'_>]) -> Option<Vec<Word>> {
+        const PARTS: [(&str, &str); 8] = [
+            ("type", "type"),
+            ("length", "len"),
+            ("size", "size"),
+            ("expire", "expire"),
+            ("nopurge", "nopurge"),
+            ("srvkey", "srvkey"),
+            ("write_to", "write-to"),
+            ("store", "store"),
+        ];
+        let known = PARTS.map(|(key, _)| key);
+        if let Some(entry) = entries.iter().find(|entry| !known.contains(&entry.key)) {
+            self.unknown_part(entry, &known, "stick_table");
+            return None;
+        }
+        let mut words = Vec::new();
+        for (key, name) in PARTS {
+            let Some(entry) = entries.iter().find(|entry| entry.key == key) else { continue };
+            let keyword = Word { text: name.to_owned(), span: entry.key_span };
+            match (key, entry.value.boolean()) {
+                ("nopurge", Some(true)) => words.push(keyword),
+                ("nopurge", Some(false)) => {}
+                ("nopurge", None) => {
+                    entry.value.wrong_type("true or false", self.diagnostics);
+                    return None;
+                }
+                _ => {
+                    words.push(keyword);
+                    words.push(self.positional(entry.value)?);
+                }
+            }
+        }
+        Some(words)
     }
 
     fn unknown(&mut self, path: &Path<'_>, nearest: Option<String>) {
@@ -88,6 +148,7 @@ impl Lowering<'_> {
                 }
                 None => lowering.line(written, "a string or a table", item),
             }),
+            Form::StickTable => self.stick_table(written, value),
             Form::Log => self.each(written, value, Self::log),
             Form::LogFormat => self.log_format(written, value),
             Form::Variables => self.variables(written, value),

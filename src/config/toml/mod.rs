@@ -37,6 +37,7 @@ const TABLES: &[(&str, SectionKind)] = &[
     ("frontend", SectionKind::Frontend),
     ("backend", SectionKind::Backend),
     ("listen", SectionKind::Listen),
+    ("table", SectionKind::Table),
 ];
 
 /// Reads one text into sections. `None` for a file with syntax errors; after other mistakes, which are reported too, the reading goes on.
@@ -159,7 +160,8 @@ fn unknown_table(table: &Entry<'_>, diagnostics: &mut Diagnostics) {
     let finding = diagnostics.error(table.key_span, format!("unknown {what} '{}'", table.key));
     match schema::nearest(table.key, TABLES.iter().map(|(key, _)| *key)) {
         Some(nearest) => finding.help(format!("did you mean '{nearest}'?")),
-        None => finding.help("sections are [global], [defaults], [defaults.NAME], [frontend.NAME], [backend.NAME] and [listen.NAME]"),
+        None => finding
+            .help("sections are [global], [defaults], [defaults.NAME], [frontend.NAME], [backend.NAME], [listen.NAME] and [table.NAME]"),
     };
 }
 
@@ -206,18 +208,36 @@ fn lower(header: Header<'_>, environment: &mut Environment, diagnostics: &mut Di
     };
     let takes_from = header.kind != SectionKind::Global;
     let from = header.settings.iter().find(|entry| takes_from && entry.key == "from").copied();
+    if let (SectionKind::Table, Some(name)) = (header.kind, header.name) {
+        let mut lowering = Lowering { environment, diagnostics, kind: header.kind, header: label, statements: Vec::new() };
+        lowering.table(name, &header.settings);
+        let name = Some(Word { text: name.key.to_owned(), span: name.key_span });
+        let span = header.table.key_span;
+        return Some(Section { kind: header.kind, name, from: None, statements: lowering.statements, span });
+    }
     let mut section = read_header(&header, from, environment, diagnostics)?;
     let mut lowering = Lowering { environment, diagnostics, kind: header.kind, header: label, statements: Vec::new() };
-    let settings = || header.settings.iter().filter(|entry| !(takes_from && entry.key == "from"));
-    // In haproxy.cfg 'default-server' is for the servers that follow; the order of keys in a TOML table means nothing.
-    for entry in settings().filter(|entry| entry.key == "default_server") {
-        lowering.setting(*entry);
-    }
-    for entry in settings().filter(|entry| entry.key != "default_server") {
+    for entry in header.settings.iter().filter(|entry| !(takes_from && entry.key == "from")) {
         lowering.setting(*entry);
     }
     section.statements = lowering.statements;
+    section.statements.sort_by_key(order);
     Some(section)
+}
+
+/// In haproxy.cfg 'default-server' is for the servers that follow, and rules are best written in the order in which they are evaluated; the
+/// order of keys in a TOML table means nothing.
+fn order(statement: &Statement) -> u8 {
+    let word = |index: usize| statement.words.get(index).map_or("", |word| word.text.as_str());
+    match (word(0), word(1)) {
+        ("default-server", _) => 0,
+        ("declare", _) => 2,
+        ("tcp-request", "connection") => 3,
+        ("tcp-request", "session") => 4,
+        ("tcp-request", "content") => 5,
+        ("use_backend" | "use-server", _) => 6,
+        _ => 1,
+    }
 }
 
 /// The section without its settings, read by the same rules as a header of haproxy.cfg.

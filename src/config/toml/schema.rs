@@ -20,6 +20,8 @@ pub enum Resolution {
     Keyword(&'static Keyword),
     /// The first word of several keywords (`timeout`, `option`): a table of them.
     Family,
+    /// Lines that begin with the second word of one of several keywords: `tcp_request.rules`.
+    Rules(&'static str),
     /// No keyword, and what was probably meant.
     Unknown {
         /// As a path of keys.
@@ -47,6 +49,8 @@ pub enum Form {
     Lines,
     /// A line, a table of parameters, or an array of these.
     Records(&'static Record),
+    /// A stick table: a line or a table of its parts.
+    StickTable,
     /// `log`.
     Log,
     /// `log-format`, with names for the built-in formats.
@@ -75,6 +79,9 @@ static SOURCE: Record = Record { scope: None, positional: &[("address", true)], 
 /// Keys that do not follow from the name of their keyword: path of keys, keyword.
 const RENAMED: &[(&str, &str)] = &[("servers", "server"), ("shards", "nbthread"), ("ring", "tune.ring")];
 
+/// Keys of lists of rules of all kinds that begin with one word.
+const RULES: &[(&str, &str)] = &[("tcp_request.rules", "tcp-request"), ("tcp_response.rules", "tcp-response")];
+
 /// The keyword that a path of keys stands for in a kind of section.
 pub fn resolve(kind: SectionKind, keys: &[&str]) -> Resolution {
     let index = index(kind);
@@ -84,6 +91,9 @@ pub fn resolve(kind: SectionKind, keys: &[&str]) -> Resolution {
     }
     if index.families.contains(path.as_str()) {
         return Resolution::Family;
+    }
+    if let Some((_, keyword)) = RULES.iter().find(|(key, _)| *key == path).filter(|_| kind != SectionKind::Global) {
+        return Resolution::Rules(keyword);
     }
     Resolution::Unknown { nearest: nearest_path(index, kind, keys) }
 }
@@ -119,7 +129,7 @@ pub fn path_of(name: &str) -> String {
 pub fn key_of(scope: Scope, name: &str) -> String {
     match scope {
         Scope::Global | Scope::Proxy => path_of(name),
-        Scope::Bind | Scope::Server => name.replace('-', "_"),
+        Scope::Bind | Scope::Server | Scope::Peers => name.replace('-', "_"),
     }
 }
 
@@ -141,7 +151,10 @@ pub fn form(keyword: &Keyword) -> Form {
         "log" => Form::Log,
         "log-format" => Form::LogFormat,
         "setenv" | "presetenv" => Form::Variables,
-        "use_backend" | "cpu-map" => Form::Lines,
+        "use_backend" | "cpu-map" | "acl" | "stick" | "use-server" | "force-persist" | "ignore-persist" | "declare capture" | "set-var"
+        | "set-var-fmt" => Form::Lines,
+        "tcp-request connection" | "tcp-request session" | "tcp-request content" | "tcp-response content" => Form::Lines,
+        "stick-table" => Form::StickTable,
         // Its syntax names one word, but algorithms may take arguments.
         "balance" => Form::Words,
         "disabled" => Form::Flag { opposite: Some("enabled") },

@@ -112,9 +112,9 @@ disabled = false
       bind *:1883
       bind a:1,b:2 interface eth0 v4v6
       default_backend brokers
+      rate-limit sessions 10
       use_backend x if { src 10.0.0.0/8 }
       use_backend y
-      rate-limit sessions 10
     backend brokers
       default-server inter 2s
       balance random(3)
@@ -158,8 +158,7 @@ fn arrays_of_tables_are_servers_too() {
 #[test]
 fn what_is_not_supported_yet_keeps_its_place() {
     let text = "[frontend.a]\nbind = { address = '*:1', tls = { certificate = ['a'], verify = 'required' }, name = 'x' }\n\
-        tcp_request = { inspect_delay = '10s', rules = ['content reject unless { m }'] }\n[backend.b]\n\
-        stick_table = { type = 'string', size = '100k' }\nstick = { rules = ['on src'] }\n";
+        [backend.b]\ncookie = { rules = ['x'] }\n";
     let lowered = lower_text(text);
     assert!(!lowered.diagnostics.failed(), "{:?}", lowered.diagnostics);
     let bind = &lowered.sections[0].statements[0];
@@ -167,9 +166,31 @@ fn what_is_not_supported_yet_keeps_its_place() {
     assert_eq!(words, ["bind", "*:1", "ssl", "name", "x"]);
     let tls = bind.words[2].span;
     assert_eq!(&text[tls.start as usize..tls.end as usize], "tls");
-    let rules = &lowered.sections[0].statements[1].words[0];
-    assert_eq!((rules.text.as_str(), &text[rules.span.start as usize..rules.span.end as usize]), ("tcp-request", "tcp_request"));
-    assert_eq!(lowered.sections[1].statements[0].words[0].text, "stick-table");
+    assert_eq!(lowered.sections[1].statements[0].words[0].text, "cookie");
+}
+
+#[test]
+fn rules_and_tables_become_lines() {
+    let text = "[frontend.a]\nuse_backend = 'b if m'\ntcp_request.rules = ['content reject unless { m }', 'connection accept']\n\
+        tcp_request.inspect_delay = '10s'\nstick_table = { size = '100k', store = ['gpc0', 'conn_rate(10s)'], length = 32, type = 'string' }\n\
+        [table.'p/t']\ntype = 'ip'\nsize = 5\nnopurge = true\n";
+    let lowered = lower_text(text);
+    assert!(!lowered.diagnostics.failed(), "{:?}", lowered.diagnostics);
+    let line = |statement: &Statement| statement.words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = lowered.sections.iter().flat_map(|section| section.statements.iter().map(line)).collect();
+    let expected = [
+        "tcp-request inspect-delay 10s",
+        "stick-table type string len 32 size 100k store gpc0,conn_rate(10s)",
+        "tcp-request connection accept",
+        "tcp-request content reject unless { m }",
+        "use_backend b if m",
+        "table p/t type ip size 5 nopurge",
+    ];
+    assert_eq!(lines, expected);
+    let rule = lowered.sections[0].statements[3].words[1].span;
+    assert_eq!(&text[rule.start as usize..rule.end as usize], "content");
+    let table = lowered.sections[1].statements[0].words[1].span;
+    assert_eq!(&text[table.start as usize..table.end as usize], "'p/t'");
 }
 
 #[test]

@@ -92,6 +92,8 @@ fn model(servers: Vec<Server>) -> Model {
         stats_timeout: Milliseconds(10_000),
         stats_maxconn: 10,
         tuning: Tuning::default(),
+        state_file: None,
+        variables: Vec::new(),
     };
     Model { backends: vec![backend(0..servers.len())], servers, ..Model::empty(global) }
 }

@@ -20,7 +20,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "use_backend",
         Places::FRONTEND.and(Places::LISTEN),
         "<backend> [if|unless <condition>]",
-        "Where sessions go; conditions are not supported yet",
+        "Where sessions go; the first rule that applies decides",
         use_backend,
     ),
 ];
@@ -75,22 +75,16 @@ fn default_backend(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
 }
 
 fn use_backend(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
-    let Some(word) = arguments.required("the name of a backend") else { return };
-    if word.text.contains("%[") {
-        arguments.unsupported(word, "use_backend with a computed name");
-        return;
-    }
-    match arguments.take() {
-        None => proxy.use_backends.push(word.clone()),
-        Some(condition) if condition.text == "if" || condition.text == "unless" => {
-            arguments
-                .unsupported(condition, "use_backend with a condition")
-                .help("'use_backend NAME' alone and 'default_backend NAME' are");
+    let line = arguments.rule_line();
+    match line.words.as_slice() {
+        [] => {
+            arguments.required("the name of a backend");
         }
-        Some(extra) => {
+        [_, extra, ..] if !matches!(extra.text.as_str(), "if" | "unless") => {
             arguments
                 .error(extra, format!("unexpected '{}' after the name of the backend", extra.text))
                 .help("only 'if' or 'unless' may follow");
         }
+        _ => proxy.rules.use_backends.push(line),
     }
 }

@@ -13,6 +13,8 @@ mod process;
 mod proxy;
 mod server;
 mod server_check;
+mod stick;
+mod tcp_rules;
 mod timeout;
 mod tuning;
 mod unsupported_global;
@@ -29,7 +31,14 @@ pub use global::SHARDS_LIMIT;
 /// The families of a scope.
 pub fn families(scope: Scope) -> &'static [&'static [Keyword]] {
     match scope {
-        Scope::Global => &[process::KEYWORDS, global::KEYWORDS, tuning::KEYWORDS, logging::GLOBAL_KEYWORDS, unsupported_global::KEYWORDS],
+        Scope::Global => &[
+            process::KEYWORDS,
+            global::KEYWORDS,
+            tuning::KEYWORDS,
+            logging::GLOBAL_KEYWORDS,
+            tcp_rules::GLOBAL_KEYWORDS,
+            unsupported_global::KEYWORDS,
+        ],
         Scope::Proxy => &[
             listener::KEYWORDS,
             proxy::KEYWORDS,
@@ -37,10 +46,13 @@ pub fn families(scope: Scope) -> &'static [&'static [Keyword]] {
             option::KEYWORDS,
             logging::PROXY_KEYWORDS,
             server::LINES,
+            tcp_rules::KEYWORDS,
+            stick::KEYWORDS,
             unsupported_proxy::KEYWORDS,
             unsupported_option::KEYWORDS,
         ],
         Scope::Bind => &[bind::KEYWORDS, bind::UNSUPPORTED],
         Scope::Server => &[server::KEYWORDS, server_check::KEYWORDS, unsupported_server::KEYWORDS],
+        Scope::Peers => &[stick::PEERS_KEYWORDS],
     }
 }

@@ -18,6 +18,7 @@ pub const KEYWORDS: &[Keyword] = &[
     )
     .negatable(),
     entry("no-memory-trimming", "", "Keep the memory of sessions that have ended for later ones", no_memory_trimming),
+    entry("state-file", "<file>", "Keep stick tables in this file over restarts (Ringmain's own)", state_file),
     entry("pidfile", "<file>", "Write the process id into this file", pidfile),
     entry("user", "<name>", "Run as this user once everything is open", user),
     entry("uid", "<number>", "Run as the user with this id once everything is open", uid),
@@ -58,6 +59,12 @@ fn no_memory_trimming(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>)
 
 fn daemon(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
     global.daemon |= arguments.finish();
+}
+
+fn state_file(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
+    if let Some(word) = arguments.only("a file name") {
+        global.state_file = Some(word.text.as_str().into());
+    }
 }
 
 fn pidfile(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {

@@ -14,7 +14,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "balance",
         Places::BACK,
         "<algorithm>",
-        "How a server is chosen: roundrobin, static-rr, leastconn, first, source, random(<draws>)",
+        "How a server is chosen: roundrobin, static-rr, leastconn, first, source, hash <expression>, random(<draws>)",
         balance,
     ),
     entry(
@@ -68,7 +68,7 @@ const ALGORITHMS: &[&str] =
 fn balance(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
     let Some(word) = arguments.take() else {
         // HAProxy takes a bare 'balance' for its default.
-        proxy.balance = Balance::RoundRobin;
+        (proxy.balance, proxy.rules.hash_key) = (Balance::RoundRobin, None);
         return;
     };
     let (name, parameter) = match word.text.split_once('(') {
@@ -85,7 +85,16 @@ fn balance(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
             Some(draws) => Balance::Random { draws },
             None => return,
         },
-        "uri" | "url_param" | "hdr" | "rdp-cookie" | "hash" => {
+        "hash" if parameter.is_none() => {
+            let line = arguments.rule_line();
+            if line.words.is_empty() {
+                arguments.error(word, "'balance hash' needs an expression").help("such as 'balance hash src'");
+                return;
+            }
+            (proxy.balance, proxy.rules.hash_key) = (Balance::Hash, Some(line));
+            return;
+        }
+        "uri" | "url_param" | "hdr" | "rdp-cookie" => {
             arguments.unsupported(word, &format!("balance {name}"));
             return;
         }
@@ -98,7 +107,7 @@ fn balance(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
             return;
         }
     };
-    proxy.balance = algorithm;
+    (proxy.balance, proxy.rules.hash_key) = (algorithm, None);
     super::process::warn_extra(arguments);
 }
 

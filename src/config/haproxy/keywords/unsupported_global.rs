@@ -43,8 +43,6 @@ pub const KEYWORDS: &[Keyword] = &[
     entry("server-state-base", "<directory>", "Where files of server states are"),
     entry("server-state-file", "<file>", "File of server states"),
     Keyword::new("set-dumpable", Places::GLOBAL, "", "Allow core dumps", Meaning::Unsupported).negatable(),
-    entry("set-var", "<name> <expression>", "Set a process variable"),
-    entry("set-var-fmt", "<name> <format>", "Set a process variable from a format"),
     entry("spread-checks", "<percent>", "Vary the time between checks"),
     entry("ssl-default-bind-ciphers", "<list>", "Ciphers of binds"),
     entry("ssl-default-bind-ciphersuites", "<list>", "TLS 1.3 ciphers of binds"),

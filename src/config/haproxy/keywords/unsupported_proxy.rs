@@ -8,7 +8,6 @@ const BACK_ONLY: Places = Places::BACK.without(Places::DEFAULTS);
 
 /// The entries.
 pub const KEYWORDS: &[Keyword] = &[
-    entry("acl", Places::PROXY, "<name> <criterion> [<flag>...] [<value>...]", "Name a condition"),
     entry("capture cookie", FRONT_ONLY, "<name> len <bytes>", "Log a cookie"),
     entry("capture request", FRONT_ONLY, "header <name> len <bytes>", "Log a request header"),
     entry("capture response", FRONT_ONLY, "header <name> len <bytes>", "Log a response header"),
@@ -17,7 +16,6 @@ pub const KEYWORDS: &[Keyword] = &[
     entry("clitcpka-intvl", Places::FRONT, "<time>", "Time between keep-alive probes towards clients"),
     entry("compression", Places::PROXY, "algo|type|offload ...", "Compress responses"),
     entry("cookie", Places::BACK, "<name> [<option>...]", "Keep clients on their server by a cookie"),
-    entry("declare", FRONT_ONLY, "capture request|response len <bytes>", "Reserve room for a captured value"),
     entry("dispatch", BACK_ONLY, "<address>:<port>", "One target without servers"),
     entry("email-alert", Places::PROXY, "from|level|mailers|myhostname|to ...", "Send mail about server states"),
     entry("errorfile", Places::PROXY, "<status> <file>", "Answer of HTTP errors"),
@@ -27,7 +25,6 @@ pub const KEYWORDS: &[Keyword] = &[
     entry("errorloc303", Places::PROXY, "<status> <url>", "Redirection of HTTP errors"),
     entry("external-check", Places::BACK, "command|path ...", "Program of external checks"),
     entry("filter", NAMED, "<name> [<option>...]", "Insert a filter"),
-    entry("force-persist", BACK_ONLY, "if|unless <condition>", "Persistence to servers that are down"),
     entry("http-after-response", Places::PROXY, "<action> [if|unless <condition>]", "Rules for all responses"),
     entry("http-check", Places::BACK, "<rule> ...", "Rules of HTTP checks"),
     entry("http-error", Places::PROXY, "status <status> ...", "Answer of an HTTP error"),
@@ -35,7 +32,6 @@ pub const KEYWORDS: &[Keyword] = &[
     entry("http-response", Places::PROXY, "<action> [if|unless <condition>]", "Rules for responses"),
     entry("http-reuse", Places::BACK, "never|safe|aggressive|always", "Sharing of idle server connections"),
     entry("http-send-name-header", Places::BACK, "[<name>]", "Tell servers their names"),
-    entry("ignore-persist", BACK_ONLY, "if|unless <condition>", "Ignore persistence"),
     entry("load-server-state-from-file", Places::BACK, "global|local|none", "Take server states from a file"),
     entry("max-keep-alive-queue", Places::BACK, "<number>", "Queue length above which idle connections are given up"),
     entry("monitor", FRONT_ONLY, "fail if|unless <condition>", "Let monitoring requests fail"),
@@ -56,16 +52,11 @@ pub const KEYWORDS: &[Keyword] = &[
     entry("srvtcpka-idle", Places::BACK, "<time>", "Silence before keep-alive probes towards servers"),
     entry("srvtcpka-intvl", Places::BACK, "<time>", "Time between keep-alive probes towards servers"),
     entry("stats", Places::PROXY, "<setting> ...", "Statistics page"),
-    entry("stick", BACK_ONLY, "match|on|store-request|store-response ...", "Keep clients on their server by a table"),
-    entry("stick-table", NAMED, "type <type> size <number> ...", "A table of keys"),
     entry("tcp-check", Places::BACK, "<rule> ...", "Rules of TCP checks"),
-    entry("tcp-request", Places::PROXY, "connection|content|session|inspect-delay ...", "Rules for connections"),
-    entry("tcp-response", Places::BACK, "content|inspect-delay ...", "Rules for the server's data"),
     entry("transparent", Places::BACK, "", "Connect to where the client wanted to go"),
     entry("unique-id-format", Places::FRONT, "<format>", "Number requests"),
     entry("unique-id-header", Places::FRONT, "<name>", "Tell servers the number of a request"),
     entry("use-fcgi-app", BACK_ONLY, "<name>", "Speak FastCGI to servers"),
-    entry("use-server", BACK_ONLY, "<server> if|unless <condition>", "Choose a server by condition"),
 ];
 
 const fn entry(name: &'static str, places: Places, syntax: &'static str, summary: &'static str) -> Keyword {
