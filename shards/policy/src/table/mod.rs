@@ -27,6 +27,7 @@ mod name;
 mod order;
 mod rows;
 mod share;
+pub mod snapshot;
 mod stick;
 mod store;
 

@@ -2,6 +2,7 @@
 
 mod naive;
 mod reconfiguration;
+mod snapshots;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use proptest::prelude::*;
 use ringmain_model::Milliseconds;
 use ringmain_model::table::{Column, DataType, KeyType, Table};
 
+use super::snapshot::{Damage, Snapshot, Writer};
 use super::*;
 
 const STRING: KeyType = KeyType::String { length: 32 };
