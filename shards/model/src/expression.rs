@@ -53,13 +53,13 @@ impl SampleType {
         use SampleType as T;
         match (self, to) {
             (_, T::Any | T::Same) | (T::Any | T::Same, _) => true,
-            (T::Boolean, T::Boolean | T::Integer | T::String) => true,
+            (T::Boolean, T::Boolean | T::Integer | T::String | T::Binary) => true,
             (T::Integer, T::Boolean | T::Integer | T::Ipv4 | T::Address | T::Ipv6 | T::String | T::Binary) => true,
-            (T::Address, T::Address | T::Ipv4 | T::Ipv6 | T::Integer | T::String | T::Binary) => true,
-            (T::Ipv4, T::Ipv4 | T::Ipv6 | T::Address | T::Integer | T::String | T::Binary) => true,
+            (T::Address, T::Address | T::Ipv4 | T::Ipv6 | T::Boolean | T::Integer | T::String | T::Binary) => true,
+            (T::Ipv4, T::Boolean | T::Ipv4 | T::Ipv6 | T::Address | T::Integer | T::String | T::Binary) => true,
             (T::Ipv6, T::Ipv6 | T::Ipv4 | T::Address | T::String | T::Binary) => true,
             (T::String, T::String | T::Integer | T::Boolean | T::Ipv4 | T::Ipv6 | T::Address | T::Binary) => true,
-            (T::Binary, T::Binary | T::String | T::Integer) => true,
+            (T::Binary, T::Binary | T::String) => true,
             _ => false,
         }
     }

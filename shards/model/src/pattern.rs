@@ -1,10 +1,18 @@
 //! Patterns that values are compared with, compiled at load: the right-hand side of ACLs, and map files (HAProxy manual sections 7.1.1 to
 //! 7.1.6 and `map`).
 //!
-//! The configuration's parser fills them, `policy::pattern` matches. Never reads files.
+//! The configuration's parser makes them of words and of the contents of files, `policy::pattern` matches. Never reads files.
+
+mod index;
+mod map;
+mod parse;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+
+pub use index::{Index, Networks, Numbers, Texts};
+pub use map::{Map, MapError};
+pub use parse::{separates_directories, separates_domains};
 
 /// How a value is compared with patterns (`-m METHOD`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,26 +65,42 @@ impl MatchMethod {
 }
 
 /// The patterns of one ACL line or map, and how they match.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Patterns {
     /// How.
     pub method: MatchMethod,
     /// `-i`: letters of either case are equal.
     pub ignore_case: bool,
     list: Vec<Pattern>,
+    index: Arc<Index>,
 }
 
 impl Patterns {
     /// Patterns to compare with, in the order written; `Found` and `Boolean` may have none.
     pub fn new(method: MatchMethod, ignore_case: bool, list: Vec<Pattern>) -> Self {
-        Self { method, ignore_case, list }
+        let index = Arc::new(Index::new(method, ignore_case, &list));
+        Self { method, ignore_case, list, index }
     }
 
     /// What to compare with, in the order written.
     pub fn list(&self) -> &[Pattern] {
         &self.list
     }
+
+    /// How to find one of them.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
 }
+
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        // The index follows from the rest.
+        (self.method, self.ignore_case, &self.list) == (other.method, other.ignore_case, &other.list)
+    }
+}
+
+impl Eq for Patterns {}
 
 /// One pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,17 +117,6 @@ pub enum Pattern {
     Bytes(Arc<[u8]>),
     /// A regular expression.
     Regex(Regex),
-}
-
-/// A map file: keys as patterns, each with its value (`map_*` converters).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Map {
-    /// The file as named in the configuration.
-    pub file: Arc<str>,
-    /// The keys.
-    pub keys: Patterns,
-    /// The value of each key, by position; converted to the output type when it is used.
-    pub values: Vec<Arc<str>>,
 }
 
 /// A compiled regular expression; equal to another when the text and the flag are.

@@ -46,6 +46,25 @@ impl Data<'_> {
         }
     }
 
+    /// A copy of these bytes.
+    pub fn made(bytes: &[u8]) -> Self {
+        Self::Owned(SmallVec::from_slice(bytes))
+    }
+
+    /// Text as `format!` writes it, without an allocation when it is short.
+    pub fn written(text: std::fmt::Arguments<'_>) -> Self {
+        use std::io::Write;
+        let mut out: SmallVec<[u8; 64]> = SmallVec::new();
+        // Writing to memory does not fail.
+        let _ = out.write_fmt(text);
+        Self::Owned(out)
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
     /// The bytes as text, what is no UTF-8 replaced.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.bytes())
@@ -89,7 +108,7 @@ pub enum Value<'a> {
     Ipv6(Ipv6Addr),
     /// Text, of any bytes.
     String(Data<'a>),
-    /// Bytes; as text they are written in hexadecimal.
+    /// Bytes; as text they end at the first zero byte.
     Binary(Data<'a>),
 }
 
@@ -144,22 +163,30 @@ impl<'a> Value<'a> {
             (value, to) if value.kind() == to => value,
             (Self::Boolean(value), T::Integer) => Self::Integer(value.into()),
             (Self::Boolean(value), T::String) => Self::text(if value { "1" } else { "0" }),
+            (Self::Boolean(value), T::Binary) => Self::Binary(Data::made(&i64::from(value).to_be_bytes())),
             (Self::Integer(value), T::Boolean) => Self::Boolean(value != 0),
             (Self::Integer(value), T::Ipv4 | T::Address) => Self::Ipv4(Ipv4Addr::from_bits(value as u32)),
             (Self::Integer(value), T::Ipv6) => Self::Ipv6(Ipv4Addr::from_bits(value as u32).to_ipv6_mapped()),
-            (Self::Integer(value), T::String) => Self::String(decimal(value)),
-            (Self::Integer(value), T::Binary) => Self::Binary(Data::Owned(SmallVec::from_slice(&value.to_be_bytes()))),
+            (Self::Integer(value), T::String) => Self::String(Data::written(format_args!("{value}"))),
+            (Self::Integer(value), T::Binary) => Self::Binary(Data::made(&value.to_be_bytes())),
             (Self::Ipv4(value), T::Ipv6) => Self::Ipv6(value.to_ipv6_mapped()),
+            (Self::Ipv4(value), T::Boolean) => Self::Boolean(value.to_bits() != 0),
             (Self::Ipv4(value), T::Integer) => Self::Integer(value.to_bits().into()),
-            (Self::Ipv4(value), T::String) => Self::text(value.to_string()),
-            (Self::Ipv4(value), T::Binary) => Self::Binary(Data::Owned(SmallVec::from_slice(&value.octets()))),
-            (Self::Ipv6(value), T::Ipv4) => Self::Ipv4(embedded_ipv4(value)?),
-            (Self::Ipv6(value), T::String) => Self::text(value.to_string()),
-            (Self::Ipv6(value), T::Binary) => Self::Binary(Data::Owned(SmallVec::from_slice(&value.octets()))),
+            (Self::Ipv4(value), T::String) => Self::String(Data::written(format_args!("{value}"))),
+            (Self::Ipv4(value), T::Binary) => Self::Binary(Data::made(&value.octets())),
+            (Self::Ipv6(value), T::Ipv4) => Self::Ipv4(value.to_ipv4_mapped()?),
+            (Self::Ipv6(value), T::String) => Self::String(ipv6_text(value)),
+            (Self::Ipv6(value), T::Binary) => Self::Binary(Data::made(&value.octets())),
             (Self::String(data), T::Binary) => Self::Binary(data),
-            (Self::String(data), to) => cast_text(&data, to)?,
-            (Self::Binary(data), T::String) => Self::String(hexadecimal(data.bytes())),
-            (Self::Binary(data), T::Integer) => Self::Integer(big_endian(data.bytes())),
+            (Self::String(data), to) => cast_text(data.bytes(), to)?,
+            // Text ends at the first zero byte.
+            (Self::Binary(data), T::String) => {
+                let end = memchr::memchr(0, data.bytes());
+                Self::String(match end {
+                    Some(end) => data.part(0, end),
+                    None => data,
+                })
+            }
             _ => return None,
         })
     }
@@ -181,34 +208,45 @@ impl<'a> Sample<'a> {
     }
 }
 
-/// The IPv4 address within a mapped (`::ffff:a.b.c.d`), compatible (`::a.b.c.d`) or 6to4 (`2002:...`) address.
-fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let octets = address.octets();
-    if octets[..2] == [0x20, 0x02] {
-        return Some(Ipv4Addr::new(octets[2], octets[3], octets[4], octets[5]));
-    }
-    let prefix_is_empty = octets[..10].iter().all(|&octet| octet == 0);
-    let marked = octets[10..12] == [0xff, 0xff] || octets[10..12] == [0, 0];
-    (prefix_is_empty && marked).then(|| Ipv4Addr::new(octets[12], octets[13], octets[14], octets[15]))
+/// As inet_ntop(3) of the C library writes it: the last 32 bits of mapped and compatible addresses in dotted form.
+fn ipv6_text<'a>(address: Ipv6Addr) -> Data<'a> {
+    let low = Ipv4Addr::from_bits(address.to_bits() as u32);
+    let is_compatible = address.to_bits() >> 32 == 0 && low.to_bits() >> 16 != 0;
+    if is_compatible { Data::written(format_args!("::{low}")) } else { Data::written(format_args!("{address}")) }
 }
 
-fn cast_text<'a>(data: &Data<'_>, to: SampleType) -> Option<Value<'a>> {
-    let text = || std::str::from_utf8(data.bytes()).ok();
-    Some(match to {
-        SampleType::Integer => Value::Integer(leading_integer(data.bytes())),
-        SampleType::Boolean => Value::Boolean(leading_integer(data.bytes()) != 0),
-        SampleType::Ipv4 => Value::Ipv4(text()?.parse().ok()?),
-        SampleType::Ipv6 => Value::Ipv6(text()?.parse().ok()?),
-        SampleType::Address => match text()?.parse().ok()? {
-            std::net::IpAddr::V4(address) => Value::Ipv4(address),
-            std::net::IpAddr::V6(address) => Value::Ipv6(address),
-        },
-        _ => return None,
-    })
+fn cast_text<'a>(text: &[u8], to: SampleType) -> Option<Value<'a>> {
+    let ipv6 = || std::str::from_utf8(text).ok()?.parse().ok().map(Value::Ipv6);
+    let ipv4 = || parse_ipv4(text).map(Value::Ipv4);
+    let number = || if text.is_empty() { None } else { Some(leading_integer(text)) };
+    match to {
+        SampleType::Integer => number().map(Value::Integer),
+        SampleType::Boolean => number().map(|number| Value::Boolean(number != 0)),
+        SampleType::Ipv4 => ipv4(),
+        SampleType::Ipv6 => ipv6(),
+        SampleType::Address => ipv4().or_else(ipv6),
+        _ => None,
+    }
+}
+
+/// Four decimal numbers up to 255, with leading zeros if they like. What follows the last one does not count, except another dot.
+fn parse_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut octets, mut rest) = ([0; 4], text);
+    for (index, octet) in octets.iter_mut().enumerate() {
+        if index > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        let digits = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let add = |value: u32, digit: &u8| Some(value * 10 + u32::from(digit - b'0')).filter(|&value| value <= 255);
+        *octet = number.iter().try_fold(0, add).filter(|_| digits > 0)? as u8;
+        rest = after;
+    }
+    (rest.first() != Some(&b'.')).then(|| octets.into())
 }
 
 /// The number that a text begins with, saturated; 0 when it begins with none.
-fn leading_integer(text: &[u8]) -> i64 {
+pub(crate) fn leading_integer(text: &[u8]) -> i64 {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
@@ -221,24 +259,6 @@ fn leading_integer(text: &[u8]) -> i64 {
         value = if negative { value.saturating_sub(digit) } else { value.saturating_add(digit) };
     }
     value
-}
-
-/// Up to eight bytes as a number, the first the most significant.
-fn big_endian(bytes: &[u8]) -> i64 {
-    bytes.iter().take(8).fold(0i64, |value, &byte| (value << 8) | i64::from(byte))
-}
-
-fn decimal<'a>(value: i64) -> Data<'a> {
-    use std::io::Write;
-    let mut out: SmallVec<[u8; 64]> = SmallVec::new();
-    // Writing to memory does not fail.
-    let _ = write!(out, "{value}");
-    Data::Owned(out)
-}
-
-fn hexadecimal<'a>(bytes: &[u8]) -> Data<'a> {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    Data::Owned(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect())
 }
 
 #[cfg(test)]
@@ -279,8 +299,12 @@ mod tests {
     fn casts_to_text_and_numbers() {
         assert_eq!(text(Value::Integer(-42)), "-42");
         assert_eq!(text(Value::Boolean(true)), "1");
-        assert_eq!(text(Value::Binary(Data::from(&[0x0a, 0xff][..]))), "0AFF");
-        assert_eq!(text(Value::Ipv6(Ipv6Addr::LOCALHOST)), "::1");
+        assert_eq!(text(Value::Binary(Data::from(&b"ab\0cd"[..]))), "ab");
+        let ipv6 = |address: &str| text(Value::Ipv6(address.parse().unwrap()));
+        assert_eq!(
+            [ipv6("::1"), ipv6("::102:304"), ipv6("::ffff:102:304"), ipv6("::100")],
+            ["::1", "::1.2.3.4", "::ffff:1.2.3.4", "::100"]
+        );
         let number = |text: &'static str| match Value::text(text).cast(SampleType::Integer) {
             Some(Value::Integer(value)) => value,
             other => panic!("{other:?}"),
