@@ -47,37 +47,46 @@ enum Value<'a> {
     Pair,
 }
 
-/// What is invalid needs no reason here.
-struct Invalid;
+/// Why there is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Bytes are missing, or HAProxy says so.
+    NoSample,
+    /// The packet is invalid.
+    Invalid,
+}
 
-impl From<Stop> for Invalid {
+impl From<Stop> for Refusal {
     fn from(_: Stop) -> Self {
-        Self
+        Self::Invalid
     }
 }
 
+type Read<T> = Result<T, Refusal>;
+
+/// The flags that HAProxy expects in the fixed header of each packet type; there is no type 0.
+const HEADER_FLAGS: [u8; 15] = [0, 0, 15, 0, 0, 2, 0, 2, 0, 2, 0, 0, 0, 0, 0];
+
 impl<'a> Message<'a> {
-    /// `None` as long as bytes are missing, `Some(None)` if the packet is invalid.
-    pub(super) fn read(bytes: &'a [u8]) -> Option<Option<Self>> {
-        let (first, rest) = bytes.split_first()?;
-        if rest.is_empty() {
-            return None;
-        }
-        if !matches!(first, 0x10 | 0x20) {
-            return Some(None);
+    /// Reads the packet that the bytes start with.
+    pub(super) fn read(bytes: &'a [u8]) -> Read<Self> {
+        let Some((&first, rest)) = bytes.split_first().filter(|(_, rest)| !rest.is_empty()) else { return Err(Refusal::NoSample) };
+        if usize::from(first >> 4).checked_sub(1).and_then(|index| HEADER_FLAGS.get(index)) != Some(&(first & 0x0F)) {
+            return Err(Refusal::Invalid);
         }
         let mut header = Reader::new(rest, usize::MAX);
         let body = match header.variable(false).and_then(|length| header.take(length as usize)) {
             Ok(body) => body,
-            Err(Stop::NeedMore) => return None,
-            Err(Stop::Invalid(_)) => return Some(None),
+            Err(Stop::NeedMore) => return Err(Refusal::NoSample),
+            Err(Stop::Invalid(_)) => return Err(Refusal::Invalid),
         };
         let mut reader = Reader::new(body, body.len());
         let message = match first {
-            0x10 => read_connect(&mut reader).map(Message::Connect),
-            _ => read_connack(&mut reader).map(Message::Connack),
+            0x10 => Self::Connect(read_connect(&mut reader)?),
+            0x20 => Self::Connack(read_connack(&mut reader)?),
+            _ => return Err(Refusal::Invalid),
         };
-        Some(message.ok().filter(|_| reader.at_end()))
+        if reader.at_end() { Ok(message) } else { Err(Refusal::Invalid) }
     }
 
     /// Which packet it is.
@@ -156,7 +165,8 @@ fn property(list: &[u8], id: PropertyId) -> Option<FieldValue<'_>> {
 fn find(list: &[u8], id: PropertyId) -> Option<Value<'_>> {
     let mut reader = Reader::new(list, list.len());
     while !reader.at_end() {
-        let (found, value) = read_property(&mut reader).ok()?;
+        let found = PropertyId::from_number(reader.byte().ok()?)?;
+        let value = read_value(&mut reader, found).ok()?;
         if found == id {
             return Some(value);
         }
@@ -164,15 +174,15 @@ fn find(list: &[u8], id: PropertyId) -> Option<Value<'_>> {
     None
 }
 
-fn read_connect<'a>(reader: &mut Reader<'a>) -> Result<Connect<'a>, Invalid> {
+fn read_connect<'a>(reader: &mut Reader<'a>) -> Read<Connect<'a>> {
     let name = reader.binary()?;
     if !name.eq_ignore_ascii_case(b"MQTT") && !name.eq_ignore_ascii_case(b"MQIsdp") {
-        return Err(Invalid);
+        return Err(Refusal::Invalid);
     }
     let level = reader.byte()?;
     let flags = reader.byte()?;
     if !(3..=5).contains(&level) || flags & 0x01 != 0 || flags & 0x3C == 0x18 {
-        return Err(Invalid);
+        return Err(Refusal::Invalid);
     }
     let keepalive_s = reader.short()?;
     let properties = if level == 5 { Some(read_properties(reader, Place::Connect)?) } else { None };
@@ -184,28 +194,32 @@ fn read_connect<'a>(reader: &mut Reader<'a>) -> Result<Connect<'a>, Invalid> {
     Ok(Connect { name, level, flags, keepalive_s, properties, client_id, will, username, password })
 }
 
-fn read_will<'a>(reader: &mut Reader<'a>, level: u8) -> Result<Will<'a>, Invalid> {
+fn read_will<'a>(reader: &mut Reader<'a>, level: u8) -> Read<Will<'a>> {
     let properties = if level == 5 { Some(read_properties(reader, Place::Will)?) } else { None };
     Ok(Will { properties, topic: reader.binary()?, payload: reader.binary()? })
 }
 
-fn read_connack<'a>(reader: &mut Reader<'a>) -> Result<Connack<'a>, Invalid> {
+fn read_connack<'a>(reader: &mut Reader<'a>) -> Read<Connack<'a>> {
     let flags = reader.byte()?;
     if flags & 0xFE != 0 {
-        return Err(Invalid);
+        return Err(Refusal::Invalid);
     }
     let code = reader.byte()?;
     let properties = if reader.at_end() { None } else { Some(read_properties(reader, Place::Connack)?) };
     Ok(Connack { flags, code, properties })
 }
 
-fn read_properties<'a>(reader: &mut Reader<'a>, place: Place) -> Result<&'a [u8], Invalid> {
+fn read_properties<'a>(reader: &mut Reader<'a>, place: Place) -> Read<&'a [u8]> {
     let length = reader.variable(false)?;
     let list = reader.take(length as usize)?;
     let mut rest = Reader::new(list, list.len());
     let mut seen = 0_u64;
     while !rest.at_end() {
-        let (id, value) = read_property(&mut rest)?;
+        let id = PropertyId::from_number(rest.byte()?);
+        let Some(id) = id.filter(|id| id.belongs(place)) else {
+            return Err(if place == Place::Connack { Refusal::NoSample } else { Refusal::Invalid });
+        };
+        let value = read_value(&mut rest, id)?;
         let bit = 1_u64.checked_shl(id.number().into()).unwrap_or_default();
         let repeated = seen & bit != 0 && id != PropertyId::UserProperty;
         let wrong = match value {
@@ -213,21 +227,20 @@ fn read_properties<'a>(reader: &mut Reader<'a>, place: Place) -> Result<&'a [u8]
             Value::Bytes(bytes) => id == PropertyId::AssignedClientIdentifier && bytes.is_empty(),
             Value::Pair => false,
         };
-        if repeated || wrong || !id.belongs(place) {
-            return Err(Invalid);
+        if repeated || wrong {
+            return Err(Refusal::Invalid);
         }
         seen |= bit;
     }
     let empty = |id| !matches!(find(list, id), Some(Value::Bytes(bytes)) if !bytes.is_empty());
     if place == Place::Connect && empty(PropertyId::AuthenticationMethod) && !empty(PropertyId::AuthenticationData) {
-        return Err(Invalid);
+        return Err(Refusal::Invalid);
     }
     Ok(list)
 }
 
-fn read_property<'a>(reader: &mut Reader<'a>) -> Result<(PropertyId, Value<'a>), Invalid> {
-    let id = PropertyId::from_number(reader.byte()?).ok_or(Invalid)?;
-    let value = match id.kind() {
+fn read_value<'a>(reader: &mut Reader<'a>, id: PropertyId) -> Read<Value<'a>> {
+    Ok(match id.kind() {
         PropertyKind::Byte => Value::Number(reader.number(1)?),
         PropertyKind::TwoBytes => Value::Number(reader.number(2)?),
         PropertyKind::FourBytes => Value::Number(reader.number(4)?),
@@ -238,6 +251,5 @@ fn read_property<'a>(reader: &mut Reader<'a>) -> Result<(PropertyId, Value<'a>),
             reader.binary()?;
             Value::Pair
         }
-    };
-    Ok((id, value))
+    })
 }

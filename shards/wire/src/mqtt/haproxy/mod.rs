@@ -4,8 +4,8 @@
 //! Found by asking HAProxy 2.6.12, and compared with it by the tests of this crate:
 //!
 //! - Fewer than two bytes, or fewer than the remaining length says, give no sample at all: a rule that tests it waits until the inspect
-//!   delay. With two bytes, another packet type than CONNECT or CONNACK and flags in the fixed header are invalid at once; everything else
-//!   is only looked at when the packet is there, even what is wrong from its first bytes on.
+//!   delay. With two bytes, what cannot be a packet type with its flags in the fixed header (PUBLISH only with all four) is invalid at
+//!   once; everything else is only looked at when the packet is there, even what is wrong from its first bytes on.
 //! - Every value is of type binary: bytes of the packet, or a number as decimal text. A field of no bytes, a field that the packet does not
 //!   have and any field of an invalid packet give no sample.
 //! - Of MQTT 5.0, numbers among the properties of the packet are 0 when they are left out, whatever their default in the specification;
@@ -16,14 +16,19 @@
 //! - Of the connect flags, only the reserved bit and a quality of service of 3 are refused, the latter only where neither will nor retain
 //!   is set. A password needs no user name.
 //! - CONNACK may have any code, with or without a session. Two bytes of it are MQTT 3.1.1 (also what answers 3.1), more are 5.0.
-//! - Properties are checked as the specification has it, but that authentication data needs no method in CONNACK and has to be empty
-//!   without a method, or with an empty one, in CONNECT, and that an assigned client identifier must not be empty.
+//! - A property that does not belong in CONNACK gives no sample, as if bytes were missing, and not an invalid packet.
+//! - Properties are otherwise checked as the specification has it, with two exceptions: authentication data needs no method in CONNACK, and
+//!   in CONNECT it must be empty where the method is missing or empty; an assigned client identifier must not be empty.
 //!
-//! Differences, where HAProxy refuses what is valid:
+//! Differences, the first three where HAProxy refuses what is valid:
 //!
-//! 1. A CONNACK of MQTT 3.1.1 with bytes behind it (the server's next packet in the same segment) is valid here, as it is in HAProxy for
-//!    CONNECT and for MQTT 5.0. HAProxy's answer would depend on how the server's bytes were cut.
-//! 2. MQTT 3.1 lets user name and password be missing from the end of a CONNECT whose flags announce them; so does this.
+//! 1. Bytes behind a CONNACK (the server's next packet in the same segment) do not matter, as they do not in HAProxy behind a CONNECT.
+//!    HAProxy reads them as part of the CONNACK and calls most of those of MQTT 3.1.1 invalid: its answer depends on how the server's bytes
+//!    were cut.
+//! 2. A remaining length of which more bytes have to come is waited for. HAProxy takes `0x80` without its next byte for zero, and so
+//!    refuses a CONNECT with a remaining length of 128 when its first segment ends there.
+//! 3. MQTT 3.1 lets user name and password be missing from the end of a CONNECT whose flags announce them: valid here.
+//! 4. A CONNACK that ends within the length of its properties is invalid here; HAProxy takes this length for zero, too.
 //!
 //! A packet can be as long as the caller's buffer; HAProxy never sees more than its own (`tune.bufsize`).
 
@@ -32,7 +37,7 @@ mod message;
 
 pub use field::{Field, FieldValue, PacketType};
 
-use message::Message;
+use message::{Message, Refusal};
 
 /// What `mqtt_is_valid` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,23 +46,23 @@ pub enum Tri {
     Yes,
     /// False.
     No,
-    /// No sample until more bytes come.
+    /// No sample: a rule waits for more bytes.
     NeedMore,
 }
 
 /// The converter `mqtt_is_valid`: whether the bytes start with a valid CONNECT or CONNACK.
 pub fn is_valid(bytes: &[u8]) -> Tri {
     match Message::read(bytes) {
-        Some(Some(_)) => Tri::Yes,
-        Some(None) => Tri::No,
-        None => Tri::NeedMore,
+        Ok(_) => Tri::Yes,
+        Err(Refusal::Invalid) => Tri::No,
+        Err(Refusal::NoSample) => Tri::NeedMore,
     }
 }
 
 /// The converter `mqtt_field_value`: a field of the packet that the bytes start with. `None` is no sample: the packet is incomplete,
 /// invalid or of another type, or it does not have the field, or the field is empty.
 pub fn field(bytes: &[u8], packet: PacketType, field: Field) -> Option<FieldValue<'_>> {
-    let message = Message::read(bytes)??;
+    let message = Message::read(bytes).ok()?;
     if message.packet_type() != packet { None } else { message.field(field) }
 }
 

@@ -62,11 +62,14 @@ fn prefixes_wait_and_more_bytes_do_not_matter() {
     assert_eq!(is_valid(&[PLAIN, PLAIN].concat()), Tri::Yes);
     assert_eq!(is_valid(b"G"), Tri::NeedMore);
     assert_eq!(is_valid(b"GE"), Tri::No);
+    assert_eq!(is_valid(b"\x40\x02\x00"), Tri::NeedMore);
+    assert_eq!(is_valid(b"\x40\x02\x00\x01"), Tri::No);
 }
 
 #[test]
 fn differences() {
     assert_eq!(is_valid(b"\x20\x02\x00\x00\x90\x03"), Tri::Yes, "bytes behind a CONNACK");
+    assert_eq!(is_valid(b"\x10\x80"), Tri::NeedMore, "half a length");
     assert_eq!(is_valid(b"\x10\x10\x00\x06MQIsdp\x03\xC2\x00\x3C\x00\x02id"), Tri::Yes, "version 3.1 without the announced user");
     assert_eq!(is_valid(b"\x10\x0E\x00\x04MQTT\x04\xC2\x00\x3C\x00\x02id"), Tri::No, "but not version 3.1.1");
 }
