@@ -221,14 +221,18 @@ impl Ends {
             return Some(ring::now_ms() + timeout.get().max(1));
         }
         let shut_ms = if fin.is_some() { self.since_ms + u64::from(half.shut_ms) } else { 0 };
-        Some(self.last_activity_ms(from, to, half.silent, timeouts.independent).max(shut_ms) + timeout.get())
+        // A client that has not sent anything is inactive from the beginning, also while it waited for its server.
+        let never_active = side == Side::Client && !half.silent && from.bytes.get() == 0;
+        let since_ms = if never_active { session.accepted_us / 1000 } else { self.since_ms };
+        Some(last_activity_ms(from, to, half.silent, timeouts.independent).max(since_ms).max(shut_ms) + timeout.get())
     }
+}
 
-    fn last_activity_ms(&self, from: &Meter, to: &Meter, silent: bool, independent: bool) -> u64 {
-        let read_ms = if silent { 0 } else { from.last_read_ms.get() };
-        let written_ms = if independent && !silent { 0 } else { to.last_write_ms.get() };
-        read_ms.max(written_ms).max(self.since_ms)
-    }
+/// When a side last sent something or took something, as far as its timeout is concerned.
+fn last_activity_ms(from: &Meter, to: &Meter, silent: bool, independent: bool) -> u64 {
+    let read_ms = if silent { 0 } else { from.last_read_ms.get() };
+    let written_ms = if independent && !silent { 0 } else { to.last_write_ms.get() };
+    read_ms.max(written_ms)
 }
 
 /// The timeouts that apply to one side.
