@@ -10,6 +10,7 @@ mod facts;
 pub mod fetch;
 mod registry;
 mod sample;
+mod stored;
 
 pub use evaluate::{Absent, Evaluation, Outcome, evaluate, evaluate_as};
 pub use facts::{Backends, Bytes, Count, Facts, TableQuery, TableSubject, TcpField, Timeout};

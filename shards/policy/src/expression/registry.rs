@@ -39,6 +39,8 @@ pub enum Parameter {
     Table,
     /// A stick table's name; when left out it stays out, and the tracked entry's own table is meant (`sc0_conn_cnt`).
     OtherTable,
+    /// The name of an environment variable; the parser puts its value in its place, or `Absent` when it is not set (`env`).
+    Environment,
     /// A variable's name with its scope.
     Variable,
     /// A number, or a variable that holds one.

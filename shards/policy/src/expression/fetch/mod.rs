@@ -1,8 +1,80 @@
 //! Fetches, one file per family. Each family is a list of entries that `registry` joins.
+//!
+//! Arguments have been checked at load; what a fetch wants to know it asks [`super::Facts`]. None of them has a side effect except those of
+//! `tracked` whose names say so (`sc_inc_gpc0`, `src_clr_gpc0`).
 
+mod address;
 mod constant;
+mod load;
+mod mqtt;
+mod payload;
+mod process;
+mod session;
+mod tracked;
 
-use super::registry::FetchEntry;
+use ringmain_model::{Argument, Needs, SampleType};
+
+use super::registry::{ArgumentCheck, FetchEntry, Parameter};
+use super::{Absent, Evaluation, Outcome, Sample, Value};
+
+pub use payload::response_name;
 
 /// All families.
-pub(super) const FAMILIES: &[&[FetchEntry]] = &[constant::ENTRIES];
+pub(super) const FAMILIES: &[&[FetchEntry]] = &[
+    constant::ENTRIES,
+    process::ENTRIES,
+    load::ENTRIES,
+    address::ENTRIES,
+    session::ENTRIES,
+    tracked::SINGLE,
+    tracked::ARRAYS,
+    tracked::STATE,
+    payload::ENTRIES,
+    mqtt::ENTRIES,
+];
+
+type Run = for<'a> fn(Evaluation<'a>, &'a [Argument]) -> Outcome<'a>;
+
+/// An entry whose arguments must all be given.
+const fn entry(
+    name: &'static str,
+    parameters: &'static [Parameter],
+    output: SampleType,
+    needs: Needs,
+    summary: &'static str,
+    run: Run,
+) -> FetchEntry {
+    FetchEntry { name, parameters, required: parameters.len(), output, needs, summary, check: None, run }
+}
+
+/// The same entry with arguments that may be left out from this position on.
+const fn optional_from(required: usize, entry: FetchEntry) -> FetchEntry {
+    FetchEntry { required, ..entry }
+}
+
+/// The same entry with a check of its arguments.
+const fn checked(check: ArgumentCheck, entry: FetchEntry) -> FetchEntry {
+    FetchEntry { check: Some(check), ..entry }
+}
+
+fn flag<'a>(value: bool) -> Outcome<'a> {
+    Ok(Sample::fixed(Value::Boolean(value)))
+}
+
+fn number<'a>(value: impl Into<i64>) -> Outcome<'a> {
+    Ok(Sample::fixed(Value::Integer(value.into())))
+}
+
+/// A number that has no sign, saturated.
+fn unsigned<'a>(value: u64) -> Outcome<'a> {
+    number(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn words(value: &str) -> Outcome<'_> {
+    Ok(Sample::fixed(Value::text(value)))
+}
+
+/// What is not there stays so.
+fn known<T>(value: Option<T>) -> Result<T, Absent> {
+    value.ok_or(Absent::Missing)
+}
