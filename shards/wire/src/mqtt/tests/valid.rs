@@ -234,3 +234,47 @@ fn disconnect() {
     assert_eq!(encoded(Version::V3_1_1), b"\xE0\x00");
     assert_eq!(encoded(Version::V5), b"\xE0\x02\x9C\x00");
 }
+
+fn from_hex(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn packets_of_mosquitto_clients() {
+    let bytes = from_hex("102000064d514973647003c2003c0005646576333100036a6f650006736563726574");
+    let connect = valid(&bytes);
+    assert_eq!((connect.version(), connect.client_id(), connect.username()), (Version::V3_1, "dev31", Some("joe")));
+    assert_eq!(connect.password(), Some(&b"secret"[..]));
+
+    let bytes = from_hex("102200044d515454042e001e000664657633313100086c6173742f6465760004676f6e65");
+    let connect = valid(&bytes);
+    assert_eq!((connect.version(), connect.client_id(), connect.keepalive_s()), (Version::V3_1_1, "dev311", 30));
+    let will = connect.will().unwrap();
+    assert_eq!((will.qos(), will.retain(), will.topic(), will.payload()), (1, true, "last/dev", &b"gone"[..]));
+
+    let bytes = from_hex(
+        "104a00044d51545405c6003c16110000012c2600047369746500056e6f72746821001400046465763505180000000500086c6173742f6465760004676f6e65\
+         00036a6f650006736563726574",
+    );
+    let connect = valid(&bytes);
+    assert_eq!((connect.version(), connect.client_id(), connect.username()), (Version::V5, "dev5", Some("joe")));
+    assert_eq!(connect.properties().find(PropertyId::SessionExpiryInterval), Some(PropertyValue::Number(300)));
+    assert_eq!(connect.properties().find(PropertyId::UserProperty), Some(PropertyValue::Pair("site", "north")));
+    assert_eq!(connect.will().unwrap().properties().find(PropertyId::WillDelayInterval), Some(PropertyValue::Number(5)));
+
+    assert_eq!(valid(&from_hex("101000044d5154540502003c032100140000")).client_id(), "");
+    assert_eq!(valid(&from_hex("100c00044d5154540402003c0000")).client_id(), "");
+}
+
+#[test]
+fn packets_of_a_mosquitto_server() {
+    let bytes = from_hex("203500003222000a1200296175746f2d44374438454646432d303745382d433345432d454239352d353636453938323441433939210014");
+    let Progress::Done { packet, .. } = parse_connack(&bytes, Version::V5, &Limits::default()) else { panic!("not accepted") };
+    let assigned = PropertyValue::Text("auto-D7D8EFFC-07E8-C3EC-EB95-566E9824AC99");
+    assert_eq!(packet.properties().find(PropertyId::AssignedClientIdentifier), Some(assigned));
+    assert_eq!(packet.properties().find(PropertyId::TopicAliasMaximum), Some(PropertyValue::Number(10)));
+    let Progress::Done { packet, .. } = parse_connack(b"\x20\x02\x00\x02", Version::V3_1, &Limits::default()) else {
+        panic!("not accepted")
+    };
+    assert_eq!((packet.accepted(), packet.code_text()), (false, "identifier rejected"));
+}
