@@ -45,7 +45,7 @@ impl Frequency {
         let elapsed = u64::from(now_ms.wrapping_sub(self.start_ms));
         let (current, previous, remaining) = if elapsed < period {
             (u64::from(self.current), u64::from(self.previous), period - elapsed)
-        } else if elapsed <= 2 * period {
+        } else if elapsed < 2 * period {
             (0, u64::from(self.current), 2 * period - elapsed)
         } else {
             (0, 0, 0)
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_lone_event_counts_until_the_next_period_is_over() {
         let rate = Frequency::default().add(5_300, 1000, 1);
-        assert_eq!((rate.read(5_300, 1000), rate.read(7_200, 1000), rate.read(7_301, 1000)), (1, 1, 0));
+        assert_eq!((rate.read(5_300, 1000), rate.read(7_299, 1000), rate.read(7_300, 1000)), (1, 1, 0));
     }
 
     #[test]

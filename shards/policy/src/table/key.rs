@@ -36,17 +36,18 @@ impl Key {
         }
     }
 
-    /// From an address sample. `None` when the table cannot hold it: an IPv6 address that is no IPv4 address in a table of type `ip`, or
+    /// From an address sample. `None` when the table cannot hold it: an IPv6 address other than `::ffff:a.b.c.d` in a table of type `ip`, or
     /// any IPv6 address in one of type `integer`.
     pub fn from_address(address: IpAddr, key_type: KeyType) -> Option<Self> {
         match (key_type, address) {
             (KeyType::Ip, IpAddr::V4(address)) => Some(Self::new(&address.octets())),
-            (KeyType::Ip, IpAddr::V6(address)) => Some(Self::new(&as_v4(address)?.octets())),
+            (KeyType::Ip, IpAddr::V6(address)) => Some(Self::new(&address.to_ipv4_mapped()?.octets())),
             (KeyType::Ipv6, IpAddr::V4(address)) => Some(Self::new(&address.to_ipv6_mapped().octets())),
             (KeyType::Ipv6, IpAddr::V6(address)) => Some(Self::new(&address.octets())),
             (KeyType::Integer, IpAddr::V4(address)) => Some(Self::new(&address.octets())),
             (KeyType::Integer, IpAddr::V6(_)) => None,
-            (KeyType::String { .. }, address) => Self::from_text(address.to_string().as_bytes(), key_type),
+            (KeyType::String { .. }, IpAddr::V4(address)) => Self::from_text(address.to_string().as_bytes(), key_type),
+            (KeyType::String { .. }, IpAddr::V6(address)) => Self::from_text(V6Text(address).to_string().as_bytes(), key_type),
             (KeyType::Binary { .. }, IpAddr::V4(address)) => Self::from_bytes(&address.octets(), key_type),
             (KeyType::Binary { .. }, IpAddr::V6(address)) => Self::from_bytes(&address.octets(), key_type),
         }
@@ -64,8 +65,8 @@ impl Key {
         }
     }
 
-    /// From a string sample. A text that is no address gives no key in tables of addresses; one without a number in front gives none in
-    /// tables of numbers. A string key ends at the first zero byte and may be empty: HAProxy stores an entry for it, too.
+    /// From a string sample. A text that is no address gives no key in tables of addresses; in tables of numbers the digits in front count,
+    /// no digits are 0, and an empty text gives no key. A string key ends at the first zero byte and may be empty: HAProxy stores an entry for it, too.
     pub fn from_text(text: &[u8], key_type: KeyType) -> Option<Self> {
         let words = || str::from_utf8(text).ok();
         match key_type {
@@ -164,7 +165,7 @@ impl fmt::Display for Displayed {
         let four = || <[u8; 4]>::try_from(bytes).unwrap_or_default();
         match self.key_type {
             KeyType::Ip => Ipv4Addr::from(four()).fmt(formatter),
-            KeyType::Ipv6 => Ipv6Addr::from(<[u8; 16]>::try_from(bytes).unwrap_or_default()).fmt(formatter),
+            KeyType::Ipv6 => V6Text(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).unwrap_or_default())).fmt(formatter),
             KeyType::Integer => u32::from_be_bytes(four()).fmt(formatter),
             KeyType::String { .. } => String::from_utf8_lossy(bytes).fmt(formatter),
             KeyType::Binary { .. } => bytes.iter().try_for_each(|byte| write!(formatter, "{byte:02X}")),
@@ -172,26 +173,30 @@ impl fmt::Display for Displayed {
     }
 }
 
-/// IPv4 addresses within IPv6: mapped (`::ffff:a.b.c.d`) and 6to4 (`2002::/16`), as HAProxy takes them; `::a.b.c.d` is none.
-fn as_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let segments = address.segments();
-    if segments[0] == 0x2002 {
-        return Some(Ipv4Addr::from(u32::from(segments[1]) << 16 | u32::from(segments[2])));
+/// An IPv6 address as inet_ntop(3) writes it: unlike Rust, it shows `::a.b.c.d` with dots.
+struct V6Text(Ipv6Addr);
+
+impl fmt::Display for V6Text {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.segments() {
+            [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
+                write!(formatter, "::{}", Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+            }
+            _ => self.0.fmt(formatter),
+        }
     }
-    address.to_ipv4_mapped()
 }
 
-/// The number that a text begins with, as HAProxy reads integers out of strings; `None` without any digit.
+/// The number that a text begins with, as HAProxy reads integers out of strings; 0 without any digit and
+/// nothing without any text.
 fn leading_integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),
         Some((b'+', rest)) => (false, rest),
+        None => return None,
         _ => (false, text),
     };
     let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if count == 0 {
-        return None;
-    }
     let magnitude = digits[..count].iter().fold(0_i64, |sum, byte| sum.saturating_mul(10).saturating_add(i64::from(byte - b'0')));
     Some(if negative { -magnitude } else { magnitude })
 }

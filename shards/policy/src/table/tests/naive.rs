@@ -59,8 +59,8 @@ fn rate(events: &[(u64, u64)], now_ms: u64) -> u64 {
     let previous = if successive { sum(start - PERIOD_MS, start) } else { 0 };
     match now_ms - start {
         age if age < PERIOD_MS => current + previous * (PERIOD_MS - age) / PERIOD_MS,
-        age if age <= 2 * PERIOD_MS && current == 1 => 1,
-        age if age <= 2 * PERIOD_MS => current * (2 * PERIOD_MS - age) / PERIOD_MS,
+        age if age < 2 * PERIOD_MS && current == 1 => 1,
+        age if age < 2 * PERIOD_MS => current * (2 * PERIOD_MS - age) / PERIOD_MS,
         _ => 0,
     }
 }
