@@ -162,6 +162,16 @@ impl Diagnostics {
         &self.list
     }
 
+    /// All findings, taken out.
+    pub fn into_list(self) -> Vec<Diagnostic> {
+        self.list
+    }
+
+    /// Adds a finding made elsewhere.
+    pub fn push(&mut self, finding: Diagnostic) {
+        self.list.push(finding);
+    }
+
     fn add(&mut self, class: Class, span: Option<Span>, message: String) -> &mut Diagnostic {
         let index = self.list.len();
         self.list.push(Diagnostic { class, span, message, label: None, help: None });

@@ -3,6 +3,8 @@
 //! `haproxy` and `toml` produce it, `check` consumes it. A TOML key becomes the statement that the same setting is in haproxy.cfg, so each
 //! keyword is understood in one place only.
 
+use std::path::PathBuf;
+
 use super::diagnostic::Span;
 
 /// One word of a statement after quoting, escapes and environment variables were resolved.
@@ -73,4 +75,6 @@ pub struct Section {
 pub struct Draft {
     /// The sections.
     pub sections: Vec<Section>,
+    /// Where relative names of files start (`-C`); the working directory without it.
+    pub directory: Option<PathBuf>,
 }

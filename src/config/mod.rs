@@ -7,13 +7,14 @@ pub mod diagnostic;
 pub mod draft;
 pub mod environment;
 pub mod explain;
+pub mod expression;
 pub mod haproxy;
 pub mod keyword;
 pub mod manual;
 pub mod source;
 pub mod toml;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ringmain_model::Model;
 
@@ -40,7 +41,7 @@ pub struct Loaded {
 pub fn load(request: &Request, context: &Context<'_>) -> Loaded {
     let (mut sources, mut diagnostics) = (Sources::default(), Diagnostics::default());
     let inputs = source::read(request, &mut sources, &mut diagnostics);
-    check_all(&inputs, sources, diagnostics, Environment::inherited(), context)
+    check_all(&inputs, request.directory.clone(), sources, diagnostics, Environment::inherited(), context)
 }
 
 /// Checks texts that are in memory, as if they were files with these names, in this order.
@@ -48,17 +49,18 @@ pub fn load_texts(texts: &[(&str, &str)], environment: Environment, context: &Co
     let mut sources = Sources::default();
     let input = |(name, text): &(&str, &str)| Input { source: sources.add(name, text), language: Language::of(Path::new(name)) };
     let inputs: Vec<Input> = texts.iter().map(input).collect();
-    check_all(&inputs, sources, Diagnostics::default(), environment, context)
+    check_all(&inputs, None, sources, Diagnostics::default(), environment, context)
 }
 
 fn check_all(
     inputs: &[Input],
+    directory: Option<PathBuf>,
     sources: Sources,
     mut diagnostics: Diagnostics,
     mut environment: Environment,
     context: &Context<'_>,
 ) -> Loaded {
-    let mut draft = Draft::default();
+    let mut draft = Draft { directory, ..Draft::default() };
     // A file that could not be read makes the rest look wrong: its sections would be missed.
     let mut complete = !diagnostics.failed();
     for input in inputs {

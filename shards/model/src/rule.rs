@@ -21,6 +21,8 @@ pub struct Acl {
 /// One `acl` line: a value and what it is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Test {
+    /// The line after the ACL's name, in the grammar of rules; for messages and `convert`.
+    pub source: Arc<str>,
     /// The value.
     pub expression: Expression,
     /// What it is compared with.
@@ -30,6 +32,8 @@ pub struct Test {
 /// `if` or `unless` and what follows: one of the alternatives must hold, with all its terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
+    /// From `if` or `unless` on, in the grammar of rules; for messages and `convert`.
+    pub source: Arc<str>,
     /// `unless`.
     pub negated: bool,
     /// Joined by `or`; the terms within each by `and`.

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ringmain_model::log_format::LogFormat;
 use ringmain_model::{
     Balance, Endpoint, Hash, Ipv6Binding, LogTarget, Milliseconds, Observe, OnError, SourceAddress, SplicePolicy, StatsLevel, StatsSocket,
     Tuning, UnixPermissions,
@@ -94,7 +93,7 @@ pub enum ModeSetting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogFormatSetting {
     /// `log-format`.
-    Custom(Arc<LogFormat>),
+    Custom(Word),
     /// `option tcplog`.
     Tcp,
     /// `option httplog`, which falls back to tcplog outside of `mode http`.
@@ -196,9 +195,9 @@ pub struct ProxyBuilder {
     /// `log-format`, `option tcplog`; where, for the warning that nothing is logged.
     pub log_format: Option<Placed<LogFormatSetting>>,
     /// `error-log-format`.
-    pub error_log_format: Option<Arc<LogFormat>>,
+    pub error_log_format: Option<Word>,
     /// `log-format-sd`.
-    pub structured_data: Option<Arc<LogFormat>>,
+    pub structured_data: Option<Word>,
     /// `log-tag`.
     pub log_tag: Option<Arc<str>>,
     /// What `default-server` lines so far say.

@@ -1,6 +1,6 @@
 //! Warnings: what is legal but probably not meant, as HAProxy warns and a little beyond.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ringmain_model::log_format::LogFormat;
@@ -10,6 +10,8 @@ use super::builder::{LogEntry, LogFormatSetting, ModeSetting, ProxyBuilder};
 use super::frontend::Route;
 use super::sections::Gathered;
 use crate::config::diagnostic::{Class, Diagnostics, Span};
+use crate::config::draft::Word;
+use crate::config::expression::{Compilation, Compiler, Site};
 use crate::config::haproxy::log_format;
 
 /// Reports modes that are not supported, once for each place that asks for one and is used.
@@ -112,19 +114,46 @@ pub fn refuse_warnings(span: Span, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// Compiles the log formats of all proxies.
+fn formats(
+    proxies: &[ProxyBuilder],
+    compilation: &mut Compilation<'_>,
+    diagnostics: &mut Diagnostics,
+) -> HashMap<(Span, Span), Option<Arc<LogFormat>>> {
+    let mut formats = HashMap::new();
+    for proxy in proxies {
+        let custom = match &proxy.log_format {
+            Some((LogFormatSetting::Custom(word), _)) => Some(word),
+            _ => None,
+        };
+        for word in custom.into_iter().chain(&proxy.error_log_format).chain(&proxy.structured_data) {
+            let compile = |compiler: &mut Compiler<'_, '_>| compiler.format(word, Site::LOG);
+            let format = compilation.proxy(proxy, &proxy.rules.acls, diagnostics, compile);
+            formats.insert((proxy.span, word.span), format);
+        }
+    }
+    formats
+}
+
 /// Log settings of proxies, resolved.
 pub struct Logs {
     global_targets: Vec<LogTarget>,
     global_tag: Option<Arc<str>>,
     tcp: Arc<LogFormat>,
+    /// Formats by proxy and by the word that says them.
+    formats: HashMap<(Span, Span), Option<Arc<LogFormat>>>,
 }
 
 impl Logs {
     /// Prepares them and warns about formats that nothing uses.
-    pub fn new(gathered: &Gathered, diagnostics: &mut Diagnostics) -> Self {
+    pub fn new(gathered: &Gathered, compilation: &mut Compilation<'_>, diagnostics: &mut Diagnostics) -> Self {
         let global = &gathered.global;
-        let logs =
-            Self { global_targets: global.log_targets.clone(), global_tag: global.log_tag.clone(), tcp: Arc::new(log_format::tcp()) };
+        let logs = Self {
+            global_targets: global.log_targets.clone(),
+            global_tag: global.log_tag.clone(),
+            tcp: Arc::new(log_format::tcp()),
+            formats: formats(&gathered.proxies, compilation, diagnostics),
+        };
         let mut reported = HashSet::new();
         let mut empty_global = false;
         for proxy in gathered.proxies.iter().filter(|proxy| !proxy.disabled) {
@@ -150,15 +179,16 @@ impl Logs {
 
     /// The settings of one proxy.
     pub fn of(&self, proxy: &ProxyBuilder) -> LogSettings {
-        let format = proxy.log_format.as_ref().map(|(format, _)| match format {
-            LogFormatSetting::Custom(format) => format.clone(),
-            LogFormatSetting::Tcp | LogFormatSetting::Http => self.tcp.clone(),
+        let compiled = |word: &Word| self.formats.get(&(proxy.span, word.span)).cloned().flatten();
+        let format = proxy.log_format.as_ref().and_then(|(format, _)| match format {
+            LogFormatSetting::Custom(word) => compiled(word),
+            LogFormatSetting::Tcp | LogFormatSetting::Http => Some(self.tcp.clone()),
         });
         LogSettings {
             targets: self.targets(proxy),
             format,
-            error_format: proxy.error_log_format.clone(),
-            structured_data: proxy.structured_data.clone(),
+            error_format: proxy.error_log_format.as_ref().and_then(compiled),
+            structured_data: proxy.structured_data.as_ref().and_then(compiled),
             tag: proxy.log_tag.clone().or_else(|| self.global_tag.clone()),
         }
     }

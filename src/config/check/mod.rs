@@ -18,11 +18,12 @@ mod server;
 pub mod tables;
 mod track;
 
-use ringmain_model::Model;
+use ringmain_model::{Model, TableId};
 
 use super::diagnostic::{Diagnostics, Sources, Span};
 use super::draft::Draft;
 use super::environment::Environment;
+use super::expression::{Compilation, Names as ExpressionNames};
 
 pub use capacity::own_descriptors;
 pub use context::{Context, Names, SystemNames};
@@ -47,7 +48,12 @@ pub fn check(
     let limits = capacity::limits(&gathered, context);
     let fullconns = capacity::fullconns(&gathered.proxies, &directory, &routes, &limits);
     let global = capacity::global(&gathered.global, &limits, environment);
-    let logs = lint::Logs::new(&gathered, diagnostics);
+    let mut names = ExpressionNames::new(&gathered.proxies);
+    for (index, table) in tables.list.iter().enumerate() {
+        names.add_table(table.name.clone(), TableId::new(index));
+    }
+    let mut compilation = Compilation::new(names, draft.directory.clone(), sources, environment, context);
+    let logs = lint::Logs::new(&gathered, &mut compilation, diagnostics);
 
     let mut servers = Vec::new();
     let mut backends = Vec::new();
@@ -62,7 +68,8 @@ pub fn check(
     if let Some(span) = gathered.global.zero_warning {
         lint::refuse_warnings(span, diagnostics);
     }
-    (!diagnostics.failed()).then_some(Model { frontends, backends, servers, tables: tables.list, ..Model::empty(global) })
+    let variables = compilation.into_variables();
+    (!diagnostics.failed()).then_some(Model { frontends, backends, servers, tables: tables.list, variables, ..Model::empty(global) })
 }
 
 /// "at file:line", for messages that name a second place.

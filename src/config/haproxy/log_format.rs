@@ -2,10 +2,12 @@
 //!
 //! Names and flags are understood here once, so that a shard never looks up a name. Nothing in here renders a line.
 
+use ringmain_model::Expression;
 use ringmain_model::log_format::{LogFlags, LogFormat, LogItem, LogVariable};
 
-use crate::config::diagnostic::{Diagnostics, Span};
+use crate::config::diagnostic::{Diagnostics, Sources, Span};
 use crate::config::draft::Word;
+use crate::config::expression::{Compiler, Site, Text};
 use crate::config::keyword::nearest;
 
 /// The text of the format of `option tcplog`.
@@ -19,29 +21,68 @@ const PERCENT: &str = "write '%%' for a percent sign";
 /// The format that `option tcplog` stands for.
 pub fn tcp() -> LogFormat {
     let word = Word { text: TCP.to_owned(), span: NOWHERE };
-    parse(&word, &mut Diagnostics::default()).unwrap_or_default()
+    parse(&word, &Sources::default(), &mut Diagnostics::default()).unwrap_or_default()
 }
 
 /// The place of texts that nobody wrote.
-const NOWHERE: Span = Span { source: crate::config::diagnostic::SourceId(0), start: 0, end: 0 };
+const NOWHERE: Span = Span { source: crate::config::diagnostic::SourceId(u32::MAX), start: 0, end: 0 };
+
+/// Who compiles the expressions in a format, and takes the findings.
+pub trait Host {
+    /// Where findings go.
+    fn diagnostics(&mut self) -> &mut Diagnostics;
+    /// Compiles the expression that begins at a byte of the text, and says where it ends. `None` after an error, which was reported.
+    fn expression(&mut self, text: &Text, start: usize) -> Option<(Expression, usize)>;
+}
+
+/// Formats without expressions.
+impl Host for Diagnostics {
+    fn diagnostics(&mut self) -> &mut Diagnostics {
+        self
+    }
+
+    fn expression(&mut self, text: &Text, start: usize) -> Option<(Expression, usize)> {
+        self.error(text.span(start..text.as_str().len()), "no expression can be used in this format");
+        None
+    }
+}
+
+/// Formats with the expressions of a proxy.
+pub struct WithExpressions<'w, 'c, 'a> {
+    /// Compiles them.
+    pub compiler: &'w mut Compiler<'c, 'a>,
+    /// Where the format stands.
+    pub site: Site,
+}
+
+impl Host for WithExpressions<'_, '_, '_> {
+    fn diagnostics(&mut self) -> &mut Diagnostics {
+        self.compiler.diagnostics
+    }
+
+    fn expression(&mut self, text: &Text, start: usize) -> Option<(Expression, usize)> {
+        self.compiler.embedded(text, start, self.site)
+    }
+}
 
 /// Compiles one format. Reports all that is wrong with it; `None` when that makes it unusable.
-pub fn parse(text: &Word, diagnostics: &mut Diagnostics) -> Option<LogFormat> {
-    let mut parser = Parser { word: text, position: 0, defaults: LogFlags::default(), items: Vec::new(), failed: false, diagnostics };
+pub fn parse(word: &Word, sources: &Sources, host: &mut dyn Host) -> Option<LogFormat> {
+    let text = Text::new(word, sources);
+    let mut parser = Parser { text: &text, position: 0, defaults: LogFlags::default(), items: Vec::new(), failed: false, host };
     parser.run();
     let Parser { items, failed, .. } = parser;
-    (!failed).then(|| LogFormat { source: text.text.clone(), items })
+    (!failed).then(|| LogFormat { source: word.text.clone(), items })
 }
 
 struct Parser<'a> {
-    word: &'a Word,
+    text: &'a Text,
     /// Byte that is read next.
     position: usize,
     /// Flags of `%o`, which every later variable starts with.
     defaults: LogFlags,
     items: Vec<LogItem>,
     failed: bool,
-    diagnostics: &'a mut Diagnostics,
+    host: &'a mut dyn Host,
 }
 
 impl<'a> Parser<'a> {
@@ -67,7 +108,7 @@ impl<'a> Parser<'a> {
 
     /// Text from the next byte on.
     fn rest(&self) -> &'a str {
-        self.word.text.get(self.position..).unwrap_or("")
+        self.text.from(self.position)
     }
 
     fn literal(&mut self, text: &str) {
@@ -88,7 +129,7 @@ impl<'a> Parser<'a> {
                 self.literal("%");
             }
             Some('{') => self.arguments(start),
-            Some('[') => self.expression(start),
+            Some('[') => self.expression(start, self.defaults),
             Some(first) if first.is_ascii_alphabetic() => self.variable(start, self.defaults),
             None => {
                 self.error(start, "the format ends after '%'").help(PERCENT);
@@ -98,7 +139,7 @@ impl<'a> Parser<'a> {
             }
             Some(_) => {
                 let span = self.span(start, self.position);
-                self.diagnostics.warning(span, "this '%' is left out of the line").help(PERCENT);
+                self.host.diagnostics().warning(span, "this '%' is left out of the line").help(PERCENT);
             }
         }
     }
@@ -106,7 +147,7 @@ impl<'a> Parser<'a> {
     /// Reads `{...}` and the variable behind it.
     fn arguments(&mut self, start: usize) {
         let Some(end) = self.rest().find('}') else {
-            self.position = self.word.text.len();
+            self.position = self.text.as_str().len();
             self.error(start, "missing '}'");
             return;
         };
@@ -115,7 +156,7 @@ impl<'a> Parser<'a> {
         self.position += end + 1;
         let flags = self.flags(list, list_start);
         match self.rest().chars().next() {
-            Some('[') => self.expression(start),
+            Some('[') => self.expression(start, flags),
             Some(first) if first.is_ascii_alphabetic() => self.variable(start, flags),
             _ => {
                 self.error(start, "flags without a variable behind them");
@@ -144,7 +185,7 @@ impl<'a> Parser<'a> {
                 _ if name.is_empty() => {}
                 _ => {
                     let span = self.span(start, end);
-                    let finding = self.diagnostics.warning(span, format!("unknown flag '{name}' is ignored"));
+                    let finding = self.host.diagnostics().warning(span, format!("unknown flag '{name}' is ignored"));
                     finding.help("flags are Q, X and E with '+' or '-' before them, separated by commas");
                 }
             }
@@ -174,37 +215,34 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Skips `[...]`.
-    fn expression(&mut self, start: usize) {
-        let Some(end) = self.rest().find(']') else {
-            self.position = self.word.text.len();
-            self.error(start, "missing ']'");
+    /// Reads `[...]`.
+    fn expression(&mut self, start: usize, flags: LogFlags) {
+        let Some((expression, end)) = self.host.expression(self.text, self.position + 1) else {
+            self.failed = true;
+            // Go on behind it, as far as that can be told.
+            let rest = self.rest();
+            self.position += rest.find(']').map_or(rest.len(), |end| end + 1);
             return;
         };
-        self.position += end + 1;
-        self.failed = true;
-        let span = self.span(start, self.position);
-        self.diagnostics.unsupported(span, "sample expressions in log formats are not supported yet");
+        self.position = end;
+        if self.rest().starts_with(']') {
+            self.position += 1;
+            self.items.push(LogItem::Expression { expression: Box::new(expression), flags });
+        } else {
+            self.position = self.text.as_str().len();
+            self.error(start, "missing ']'");
+        }
     }
 
     /// Reports an error from `start` to what was read last.
     fn error(&mut self, start: usize, message: &str) -> &mut crate::config::diagnostic::Diagnostic {
         self.failed = true;
         let span = self.span(start, self.position);
-        self.diagnostics.error(span, message)
+        self.host.diagnostics().error(span, message)
     }
 
-    /// The place of a part of the text. A word remembers only where it begins and ends: with escapes or variables inside, the whole word is
-    /// shown.
     fn span(&self, start: usize, end: usize) -> Span {
-        let Span { source, start: word_start, end: word_end } = self.word.span;
-        let written = word_end.saturating_sub(word_start) as usize;
-        let quote = match written.checked_sub(self.word.text.len()) {
-            Some(0) => 0,
-            Some(2) => 1,
-            _ => return self.word.span,
-        };
-        Span { source, start: word_start + (start + quote) as u32, end: word_start + (end + quote) as u32 }
+        self.text.span(start..end)
     }
 }
 
@@ -220,7 +258,7 @@ mod tests {
 
     fn parsed(text: &str) -> Vec<LogItem> {
         let mut diagnostics = Diagnostics::default();
-        let format = parse(&word(text), &mut diagnostics).expect("a format");
+        let format = parse(&word(text), &Sources::default(), &mut diagnostics).expect("a format");
         assert!(diagnostics.list().is_empty(), "{diagnostics:?}");
         assert_eq!(format.source, text);
         format.items
@@ -229,7 +267,7 @@ mod tests {
     /// Class, first and last byte of the word, and message of each finding.
     fn findings(text: &str) -> Vec<(Class, usize, usize, String)> {
         let mut diagnostics = Diagnostics::default();
-        let format = parse(&word(text), &mut diagnostics);
+        let format = parse(&word(text), &Sources::default(), &mut diagnostics);
         assert_eq!(format.is_none(), diagnostics.failed());
         let place = |span: Option<Span>| span.map_or((0, 0), |span| (span.start as usize - 101, span.end as usize - 101));
         diagnostics
@@ -285,7 +323,7 @@ mod tests {
     #[test]
     fn a_near_name_is_proposed() {
         let mut diagnostics = Diagnostics::default();
-        parse(&word("%Tz"), &mut diagnostics);
+        parse(&word("%Tz"), &Sources::default(), &mut diagnostics);
         let help = diagnostics.list()[0].help.clone().expect("help");
         assert!(help.starts_with("did you mean '%T"), "{help}");
     }
@@ -303,7 +341,7 @@ mod tests {
         fn any_text_gives_a_format_or_errors_inside_the_word(text in "[%{}\\[\\]+,QXEoci Tt0é\t\"]{0,40}") {
             let mut diagnostics = Diagnostics::default();
             let word = word(&text);
-            let format = parse(&word, &mut diagnostics);
+            let format = parse(&word, &Sources::default(), &mut diagnostics);
             prop_assert_eq!(format.is_none(), diagnostics.failed());
             for finding in diagnostics.list() {
                 let span = finding.span.expect("a place");

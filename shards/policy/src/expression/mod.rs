@@ -14,5 +14,5 @@ mod stored;
 
 pub use evaluate::{Absent, Evaluation, Outcome, evaluate, evaluate_as};
 pub use facts::{Backends, Bytes, Count, Facts, TableQuery, TableSubject, TcpField, Timeout};
-pub use registry::{ConverterEntry, FetchEntry, Parameter, converter, fetch_entry};
+pub use registry::{ArgumentCheck, CONVERTERS, ConverterEntry, FETCHES, FetchEntry, Parameter, converter, fetch_entry};
 pub use sample::{Data, Sample, Value};

@@ -1,15 +1,12 @@
 //! `log` and its formats, in `global` and in proxies (manual sections 3.1, 4.2 and 8.2).
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
-use ringmain_model::log_format::LogFormat;
 use ringmain_model::{Facility, Level, LogDestination, LogEncoding, LogSample, LogTarget};
 
 use crate::config::check::address::{Address, Host, Port};
 use crate::config::check::builder::{Arguments, GlobalBuilder, LogEntry, LogFormatSetting, ProxyBuilder};
 use crate::config::draft::Word;
-use crate::config::haproxy::log_format;
 use crate::config::keyword::{self, Keyword, Meaning, Places};
 
 const LOG_SYNTAX: &str = "<address> [len <bytes>] [format <format>] [sample <ranges>:<size>] <facility> [<level> [<minimum level>]]";
@@ -238,27 +235,28 @@ fn send_hostname(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
 
 fn format(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
     let span = arguments.span();
-    if let Some(format) = parsed(arguments) {
+    if let Some(format) = one(arguments) {
         proxy.log_format = Some((LogFormatSetting::Custom(format), span));
     }
 }
 
 fn structured_data(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
-    proxy.structured_data = parsed(arguments).or(proxy.structured_data.take());
+    proxy.structured_data = one(arguments).or(proxy.structured_data.take());
 }
 
 fn error_format(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
-    proxy.error_log_format = parsed(arguments).or(proxy.error_log_format.take());
+    proxy.error_log_format = one(arguments).or(proxy.error_log_format.take());
 }
 
-fn parsed(arguments: &mut Arguments<'_>) -> Option<Arc<LogFormat>> {
+/// The only argument. It is understood when all names are known.
+fn one(arguments: &mut Arguments<'_>) -> Option<Word> {
     let word = arguments.required("a format")?;
     if let Some(extra) = arguments.take() {
         let message = format!("'{}' takes one argument", arguments.name());
         arguments.error(extra, message).help("put the format in quotes, or a backslash before its blanks");
         return None;
     }
-    log_format::parse(word, arguments.diagnostics).map(Arc::new)
+    Some(word.clone())
 }
 
 #[cfg(test)]
