@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ringmain_engine::live::{BackendLive, BindLive, FrontendLive, Generation, ServerLive, Snapshot};
-use ringmain_model::{Bind, BindId, Endpoint, Frontend, FrontendId, Ipv6Binding, Model};
+use ringmain_engine::live::{BackendLive, BindLive, FrontendLive, Generation, ProcessVariable, ServerLive, Snapshot, TableLive};
+use ringmain_model::table::{KeyType, Table};
+use ringmain_model::{Bind, BindId, Endpoint, Frontend, FrontendId, Ipv6Binding, Model, Scope};
 use ringmain_policy::balance::Picker;
 use ringmain_policy::log::LogChannel;
 
@@ -36,6 +37,8 @@ pub struct Registry {
     backends: HashMap<Arc<str>, Arc<BackendLive>>,
     servers: HashMap<(Arc<str>, Arc<str>), Arc<ServerLive>>,
     binds: HashMap<BindIdentity, (u64, Arc<BindLive>)>,
+    tables: HashMap<(Arc<str>, KeyType), Arc<TableLive>>,
+    variables: HashMap<Arc<str>, Arc<ProcessVariable>>,
 }
 
 /// A generation that is not published yet, with what the registry will remember once it is.
@@ -60,6 +63,8 @@ impl Registry {
             backends: HashMap::new(),
             servers: HashMap::new(),
             binds: HashMap::new(),
+            tables: HashMap::new(),
+            variables: HashMap::new(),
         }
     }
 
@@ -81,13 +86,18 @@ impl Registry {
         let (tag, hostname) = (model.global.log_tag.as_ref(), model.global.log_hostname.as_ref());
         let channel = |frontend: &Frontend| Arc::new(LogChannel::new(&frontend.log, tag, hostname, &self.program));
         let log_channels = model.frontends.iter().map(channel).collect();
+        let tables = model.tables.iter().map(|table| self.table(table, &mut next)).collect();
+        let variables = model.variables.iter().map(|(scope, name)| self.variable(*scope, name, &mut next)).collect();
         let sessions = (0..self.shards).map(|_| Default::default()).collect();
-        let generation = Generation { number, model, frontends, binds, backends, servers, log_channels, sessions };
+        let generation = Generation { number, model, frontends, binds, backends, servers, tables, variables, log_channels, sessions };
         Proposal { generation: Arc::new(generation), listeners, remembered: Box::new(next) }
     }
 
     /// Remembers a proposal: it is the current generation now. What it does not name any more is forgotten.
     pub fn accept(&mut self, proposal: Proposal) -> (Arc<Generation>, Vec<Listener>) {
+        for (live, config) in proposal.generation.tables.iter().zip(&proposal.generation.model.tables) {
+            live.configure(Arc::new(config.clone()));
+        }
         *self = *proposal.remembered;
         (proposal.generation, proposal.listeners)
     }
@@ -110,6 +120,26 @@ impl Registry {
             Arc::new(BackendLive::new(backend.name.clone(), self.shards, backend.fullconn, Arc::new(snapshot)))
         });
         next.backends.insert(backend.name.clone(), live.clone());
+        live
+    }
+
+    fn table(&self, table: &Table, next: &mut Self) -> Arc<TableLive> {
+        let identity = (table.name.clone(), table.key);
+        let live = self.tables.get(&identity).cloned().unwrap_or_else(|| {
+            next.next_key += 1;
+            Arc::new(TableLive::new(next.next_key - 1, self.shards, Arc::new(table.clone())))
+        });
+        next.tables.insert(identity, live.clone());
+        live
+    }
+
+    /// Variables of the process keep their values; of the others there is one for each session, elsewhere.
+    fn variable(&self, scope: Scope, name: &Arc<str>, next: &mut Self) -> Arc<ProcessVariable> {
+        let known = self.variables.get(name).filter(|_| scope == Scope::Process).cloned();
+        let live = known.unwrap_or_default();
+        if scope == Scope::Process {
+            next.variables.insert(name.clone(), live.clone());
+        }
         live
     }
 

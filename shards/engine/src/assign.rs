@@ -1,6 +1,6 @@
 //! Route, balance and connect: from an accepted connection to a connected server, with queues, retries and redispatch.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,15 +16,17 @@ use crate::connect::{self, Failure};
 use crate::live::{BackendLive, Grant, Queue, Slot, Snapshot, SnapshotServer, Waiter};
 use crate::mailbox::Report;
 use crate::ring::{self, Sock};
+use crate::route::Preference;
 use crate::session::Session;
 use crate::signal::{Either, race};
+use crate::stick;
 use crate::watch::{Interruption, interruption};
 
 /// Picks that may be lost to other shards before a session queues up.
 const PICK_ROUNDS: usize = 4;
 
 /// No server can be used.
-const NO_SERVER: Termination = Termination { cause: Cause::ServerAbort, phase: Phase::Connect };
+pub(crate) const NO_SERVER: Termination = Termination { cause: Cause::ServerAbort, phase: Phase::Connect };
 
 /// A chosen server with a slot on it.
 struct Chosen {
@@ -38,22 +40,39 @@ struct Search<'a> {
     id: BackendId,
     backend: &'a Backend,
     live: &'a Arc<BackendLive>,
+    preference: RefCell<Preference>,
 }
 
-/// Finds a server and connects to it.
+/// The road of a session without rules: the default backend, and balancing alone.
 ///
 /// # Errors
-/// How the session ends without one.
-pub(crate) async fn reach(session: &Session) -> Result<Sock, Termination> {
-    let route = session.frontend_config().route;
-    let Some(id) = route.filter(|&id| !session.road.model().backend(id).disabled) else { return Err(NO_SERVER) };
+/// How the session ends without a server.
+pub(crate) async fn reach_default(session: &Session) -> Result<Sock, Termination> {
+    match enter(session, session.frontend_config().route) {
+        Some(id) => reach(session, id, Preference::default()).await,
+        None => Err(NO_SERVER),
+    }
+}
+
+/// Counts the session in its backend; `None` when there is none that works.
+pub(crate) fn enter(session: &Session, route: Option<BackendId>) -> Option<BackendId> {
+    let id = route.filter(|&id| !session.road.model().backend(id).disabled)?;
     let live = session.road.generation.backend(id);
     live.sessions.enter();
     live.session_rate.add(ring::now_ms(), 1);
     live.counters[session.shard.index].sessions.add(1);
     session.assigned.backend.set(Some(id));
-    let search = Search { session, id, backend: session.road.model().backend(id), live };
-    let mut chosen = search.choose(None).await?;
+    Some(id)
+}
+
+/// Finds a server of a backend and connects to it.
+///
+/// # Errors
+/// How the session ends without one.
+pub(crate) async fn reach(session: &Session, id: BackendId, preference: Preference) -> Result<Sock, Termination> {
+    let live = session.road.generation.backend(id);
+    let search = Search { session, id, backend: session.road.model().backend(id), live, preference: RefCell::new(preference) };
+    let mut chosen = search.choose_and_claim(None).await?;
     loop {
         let failure = match connect::attempt(session, id, &chosen.snapshot, chosen.position).await {
             Ok(sock) => {
@@ -68,6 +87,31 @@ pub(crate) async fn reach(session: &Session) -> Result<Sock, Termination> {
 }
 
 impl Search<'_> {
+    /// Chooses a server, and lets the session's keys stick to it; where another session was faster, goes where that one went.
+    async fn choose_and_claim(&self, avoid: Option<&str>) -> Result<Chosen, Termination> {
+        let mut chosen = self.choose(avoid).await?;
+        if self.session.extra.borrow().is_none() {
+            return Ok(chosen);
+        }
+        if let Some(position) = stick::claim(self.session, &chosen.snapshot, chosen.position).await {
+            let winner = chosen.snapshot.servers[position].live.clone();
+            if avoid != Some(&*winner.name) {
+                drop(self.session.assigned.slot.take());
+                self.preference.replace(Preference { server: Some(winner), persistent: true, hash: None });
+                chosen = self.choose(avoid).await?;
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The server that the session prefers, if it can be used.
+    fn preferred(&self, snapshot: &Snapshot, exclude: Option<usize>) -> Option<Choice> {
+        let preference = self.preference.borrow();
+        let position = snapshot.position(preference.server.as_ref()?)?;
+        let forced = || self.backend.options.persist || self.session.extra.borrow().as_ref().is_some_and(|extra| extra.forces_persistence);
+        (Some(position) != exclude && (snapshot.servers[position].runs || forced())).then_some(Choice::Server(position))
+    }
+
     /// Chooses a server and takes a slot on it, waiting in a queue where slots are full.
     async fn choose(&self, avoid: Option<&str>) -> Result<Chosen, Termination> {
         let session = self.session;
@@ -77,14 +121,21 @@ impl Search<'_> {
             let exclude = avoid.and_then(|name| snapshot.servers.iter().position(|server| &*server.live.name == name));
             let served = self.live.sessions.inside().saturating_sub(self.live.queue.len() + 1);
             let must_wait = avoid.is_none() && joins_backend_queue(self.backend.balance, self.live.queue.len(), served);
-            let choice = if must_wait && snapshot.picker.has_servers() { Choice::Full } else { self.pick(&snapshot, exclude) };
+            let preferred = self.preferred(&snapshot, exclude);
+            let choice = match preferred {
+                Some(choice) => choice,
+                None if must_wait && snapshot.picker.has_servers() => Choice::Full,
+                None => self.pick(&snapshot, exclude),
+            };
             let position = match choice {
                 Choice::NoServer => return Err(NO_SERVER),
                 Choice::Full => None,
                 Choice::Server(position) => {
                     let server = &snapshot.servers[position];
                     if let Some(slot) = self.live.take_slot(server) {
-                        self.count_choice(server);
+                        if preferred.is_none() {
+                            self.count_choice(server);
+                        }
                         return Ok(self.assign(snapshot, position, slot));
                     }
                     let queued = server.live.queue.len();
@@ -116,8 +167,10 @@ impl Search<'_> {
 
     fn pick(&self, snapshot: &Snapshot, exclude: Option<usize>) -> Choice {
         let session = self.session;
-        let key = match (self.backend.balance, session.client_address.ip()) {
-            (Balance::Source, Some(address)) => Key::Address(address),
+        let preference = self.preference.borrow();
+        let key = match (self.backend.balance, session.client_address.ip(), &preference.hash) {
+            (Balance::Source, Some(address), _) => Key::Address(address),
+            (Balance::Hash, _, Some(hash)) => Key::Bytes(hash),
             _ => Key::None,
         };
         snapshot.picker.pick(Input {
@@ -227,7 +280,7 @@ impl Search<'_> {
             timed_out: matches!(failure, Failure::TimedOut),
             server_not_running: !current.position(&server.live).is_some_and(|place| current.servers[place].usable),
             active_servers: current.active_servers,
-            persistent: false,
+            persistent: self.preference.borrow().persistent,
         };
         let decision = retry::after_failure(facts, settings);
         let (Retry::SameServer { delay_ms } | Retry::Redispatch { delay_ms }) = decision else {
@@ -252,7 +305,8 @@ impl Search<'_> {
             });
         }
         drop(session.assigned.slot.take());
-        let next = self.choose(Some(&server.live.name)).await?;
+        self.preference.borrow_mut().persistent = false;
+        let next = self.choose_and_claim(Some(&server.live.name)).await?;
         if Arc::ptr_eq(&next.snapshot.servers[next.position].live, &server.live) {
             server.live.counters[shard].retries.add(1);
             self.live.counters[shard].retries.add(1);

@@ -30,7 +30,7 @@
 //! bytes is not subject to `timeout client` any more.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Read};
 
 use ringmain_model::Tuning;
 use ringmain_policy::record::{Cause, Phase, Termination};
@@ -41,6 +41,9 @@ use crate::ring::S;
 use crate::session::Session;
 use crate::signal::{Either, race};
 use crate::watch::{Interruption, expiry};
+
+/// Bytes read at once by [`Held::take_ready`].
+const READY_BYTES: usize = 4096;
 
 /// What is known about the sender of held bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +110,33 @@ impl Held {
             from.stop_recv().await;
         }
         self.state
+    }
+
+    /// Takes what has come already, without waiting.
+    pub fn take_ready(&mut self, from: S, meter: &Meter) {
+        let mut bytes = [0; READY_BYTES];
+        while self.state == State::Open {
+            match from.sock_ref(|socket| (&*socket).read(&mut bytes)) {
+                Ok(0) => self.state = State::Ended,
+                Ok(count) => self.append(&bytes[..count], meter),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.state = State::Failed(code(&error)),
+            }
+        }
+    }
+
+    /// Takes the first bytes away for good: they were for us. They do not count as the client's.
+    pub fn drop_first(&mut self, count: usize, meter: &Meter) {
+        let count = count.min(self.bytes.len());
+        self.bytes.drain(..count);
+        let counted = u32::try_from(count).unwrap_or(u32::MAX).min(self.counted);
+        self.counted -= counted;
+        meter.bytes.set(meter.bytes.get().saturating_sub(counted.into()));
+        if self.state == State::Full && self.bytes.len() < self.limit as usize {
+            self.state = State::Open;
+        }
+        self.count(self.bytes.len().min(self.limit as usize), meter);
     }
 
     /// Keeps received bytes behind those held, also beyond the limit; copied, so that

@@ -6,24 +6,34 @@
 // An `async fn` keeps its arguments twice, once as given and once as used; sessions are counted in bytes.
 #![allow(clippy::manual_async_fn)]
 
+mod action;
 mod admission;
 mod assign;
 mod check;
 mod connect;
+mod count;
 mod exchange;
+mod extra;
 pub mod forward;
 pub mod held;
+mod inspect;
 mod listen;
 pub mod live;
 pub mod mailbox;
+mod prepare;
+mod proxy;
 mod random;
 mod record;
 mod response;
 pub mod ring;
 mod road;
+mod route;
 mod session;
 pub mod shard;
 mod signal;
 pub mod socket;
 pub mod splice;
+mod stick;
+mod tables;
+mod view;
 mod watch;

@@ -11,8 +11,9 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crossbeam_queue::SegQueue;
 use ringmain_model::{BindId, FrontendId};
 use ringmain_policy::log::LocalTime;
+use ringmain_policy::table::{Answer, Request};
 
-use crate::live::{BackendLive, Destination, FrontendLive, Generation, ServerLive, Waiter};
+use crate::live::{BackendLive, Destination, FrontendLive, Generation, ServerLive, TableLive, Waiter};
 use crate::ring::Doorbell;
 
 /// Mail in a shard's channel at most.
@@ -39,6 +40,10 @@ pub enum Mail {
     SetAccepting(u64, bool),
     /// A refreshed table of local time for log lines; sent when the time zone's offset changes.
     SetLocalTime(Arc<LocalTime>),
+    /// A question about a key that this shard owns; the answer is a `TableAnswer`. When the channel is full the asker tries again.
+    Table(Box<TableMail>),
+    /// The answer to a question of this shard, by its token. When the channel is full the owner tries again.
+    TableAnswer(u32, Answer),
     /// Move what running sessions have forwarded into the counters, then answer on the ticket.
     FlushCounters(FlushTicket),
     /// Stop accepting; sessions finish (SIGUSR1).
@@ -47,6 +52,19 @@ pub enum Mail {
     HardStop,
     /// End all sessions that pin a generation older than this (`hard-stop-after` for old generations).
     ShutdownGenerationsBefore(u64),
+}
+
+/// A shard's question to the owner of a key.
+#[derive(Debug)]
+pub struct TableMail {
+    /// The shard that asks.
+    pub from: u32,
+    /// Given back with the answer.
+    pub token: u32,
+    /// The table.
+    pub table: Arc<TableLive>,
+    /// The question.
+    pub request: Request,
 }
 
 /// Counts down the shards that have flushed their counters.

@@ -3,6 +3,9 @@
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use ringmain_model::Needs;
+use ringmain_model::log_format::LogFormat;
+use ringmain_policy::expression::{Absent, Evaluation, Facts, evaluate};
 use ringmain_policy::log::{Line, Moment, render_accept, verdict};
 use ringmain_policy::record::{Cause, Connections, Marks, Peer, Phase, Record, Termination, Timers};
 use socket2::SockAddr;
@@ -11,6 +14,7 @@ use crate::live::{FrontendCounters, ServiceCounters};
 use crate::ring::{self, Sock};
 use crate::session::Session;
 use crate::socket;
+use crate::view::{Answers, View};
 
 thread_local! {
     /// Lines are put together here; it grows to the longest line once.
@@ -72,7 +76,7 @@ pub(crate) fn at_accept(session: &Session) {
     let run = session.road.run(session.frontend);
     if run.needs_local_address {
         let local = session.client.local().ok().map(|address| socket::peer(&address));
-        session.addresses.borrow_mut().get_or_insert_default().local = local;
+        session.extra.borrow_mut().get_or_insert_default().addresses.local = local;
     }
     if run.moment != Some(Moment::Accept) {
         return;
@@ -92,10 +96,10 @@ pub(crate) fn at_accept(session: &Session) {
 pub(crate) fn at_attempt(session: &Session, server: &Sock, address: &SockAddr) {
     let run = session.road.run(session.frontend);
     if run.needs_source_address {
-        session.addresses.borrow_mut().get_or_insert_default().source = socket::local_of(&server.fd()).ok();
+        session.extra.borrow_mut().get_or_insert_default().addresses.source = socket::local_of(&server.fd()).ok();
     }
     if run.needs_server_address {
-        session.addresses.borrow_mut().get_or_insert_default().server = Some(socket::peer(address));
+        session.extra.borrow_mut().get_or_insert_default().addresses.server = Some(socket::peer(address));
     }
 }
 
@@ -145,6 +149,18 @@ pub(crate) fn flush(session: &Session) {
     }
 }
 
+/// Counts a response that rules refuse.
+pub(crate) fn count_refused_response(session: &Session) {
+    let (shard, generation) = (session.shard.index, &session.road.generation);
+    generation.frontend(session.frontend).counters[shard].denied_responses.add(1);
+    if let Some(backend) = session.assigned.backend.get() {
+        generation.backend(backend).counters[shard].denied_responses.add(1);
+    }
+    if let Some(server) = &*session.assigned.server.borrow() {
+        server.counters[shard].denied_responses.add(1);
+    }
+}
+
 fn count_end(session: &Session, termination: Termination) {
     let (shard, generation) = (session.shard.index, &session.road.generation);
     let frontend: &FrontendCounters = &generation.frontend(session.frontend).counters[shard];
@@ -182,7 +198,7 @@ fn count_end(session: &Session, termination: Termination) {
 }
 
 fn addresses(session: &Session) -> Addresses {
-    session.addresses.borrow().as_deref().copied().unwrap_or_default()
+    session.extra.borrow().as_ref().map(|extra| extra.addresses).unwrap_or_default()
 }
 
 fn timers(session: &Session) -> Timers {
@@ -198,19 +214,90 @@ fn timers(session: &Session) -> Timers {
     })
 }
 
-/// Writes the session's line, unless the frontend's options say that there should be none; tells whether.
+/// Writes the session's line, unless the frontend's options or a rule say that there should be none; tells whether.
 fn write_line(session: &Session, termination: Termination, ended: bool) -> bool {
     let (generation, config) = (&session.road.generation, session.frontend_config());
     let channel = &generation.log_channels[session.frontend.index()];
+    with_record(session, termination, |record| {
+        let Some(level) = verdict(&config.options, record, ended) else { return false };
+        let Some(level) = session.extra.borrow().as_ref().and_then(|extra| extra.log_level).unwrap_or(Some(level)) else { return true };
+        generation.frontend(session.frontend).counters[session.shard.index].log_lines.add(1);
+        if !channel.wants(level) {
+            return true;
+        }
+        // `error-log-format` is for handshakes that fail before there is a session; every session has the frontend's own format.
+        LINE.with_borrow_mut(|(line, structured)| {
+            line.clear();
+            structured.clear();
+            let limit = channel.longest_line();
+            let formats = [(&config.log.format, &mut *line), (&config.log.structured_data, &mut *structured)];
+            for (format, out) in formats {
+                if let Some(format) = format {
+                    render_line(session, format, record, limit, out);
+                }
+            }
+            push(session, Line { channel, level, written_us: wall_us(), text: line, structured_data: structured });
+        });
+        true
+    })
+}
+
+fn render_line(session: &Session, format: &LogFormat, record: &Record<'_>, limit: usize, out: &mut Vec<u8>) {
+    let none = Answers::default();
+    let extra = session.extra.borrow();
+    let mut view = View::new(session, extra.as_ref().map_or(&none, |extra| &extra.log_answers));
+    view.termination = Some(record.termination);
+    session.shard.renderer.borrow_mut().render(format, record, Some(&view), limit, out);
+}
+
+/// Renders a format string outside of log lines: names of backends and servers, variables.
+pub(crate) fn format(session: &Session, format: &LogFormat, facts: &dyn Facts, limit: usize, out: &mut Vec<u8>) {
+    with_record(session, Termination::NORMAL, |record| {
+        session.shard.renderer.borrow_mut().render(format, record, Some(facts), limit, out);
+    });
+}
+
+/// `do-log`: a line as of now.
+pub(crate) fn now(session: &Session) {
+    write_line(session, Termination::NORMAL, true);
+}
+
+/// Gets what tables must answer for the session's line, before the line is written.
+pub(crate) async fn prepare_line(session: &Session) {
+    let log = &session.frontend_config().log;
+    let formats = log.format.iter().chain(&log.structured_data);
+    let expressions = formats.flat_map(|format| format.expressions()).filter(|expression| expression.needs.intersects(Needs::TABLE));
+    let expressions: Vec<_> = expressions.collect();
+    let answers = Answers::default();
+    loop {
+        {
+            let view = View::new(session, &answers);
+            let evaluation = Evaluation { facts: &view, is_final: true };
+            // In the order of the line: answers are used again in the order of the questions.
+            let missed = expressions.iter().any(|expression| matches!(evaluate(expression, evaluation), Err(Absent::Table)));
+            if !missed {
+                break;
+            }
+        }
+        if !answers.fetch(session).await {
+            break;
+        }
+    }
+    session.extra.borrow_mut().get_or_insert_default().log_answers = answers;
+}
+
+fn with_record<T>(session: &Session, termination: Termination, run: impl FnOnce(&Record<'_>) -> T) -> T {
+    let (generation, config) = (&session.road.generation, session.frontend_config());
     let assigned = &session.assigned;
     let server = assigned.server.borrow();
     let backend = assigned.backend.get().map(|id| (&session.road.model().backend(id).name, generation.backend(id)));
-    let counters = &generation.frontend(session.frontend).counters[session.shard.index];
     let addresses = addresses(session);
-    let record = Record {
+    let given = session.extra.borrow().as_ref().map(|extra| (extra.client, extra.local)).unwrap_or_default();
+    let log_number = generation.frontend(session.frontend).counters.iter();
+    run(&Record {
         accepted_us: session.accepted_wall_us,
-        client: session.client_address.peer(),
-        local: addresses.local.unwrap_or(Peer::Unix),
+        client: given.0.unwrap_or_else(|| session.client_address.peer()),
+        local: given.1.or(addresses.local).unwrap_or(Peer::Unix),
         bind_id: session.road.bind_id(session.frontend, session.bind),
         frontend: &config.name,
         tls: None,
@@ -233,36 +320,9 @@ fn write_line(session: &Session, termination: Termination, ended: bool) -> bool 
         server_queue: assigned.server_queue.get(),
         backend_queue: assigned.backend_queue.get(),
         session_number: session.number,
-        log_number: generation
-            .frontend(session.frontend)
-            .counters
-            .iter()
-            .map(|shard| shard.log_lines.get() as u32)
-            .fold(0, u32::wrapping_add),
+        log_number: log_number.map(|shard| shard.log_lines.get() as u32).fold(0, u32::wrapping_add),
         early: config.options.logasap,
-    };
-    let Some(level) = verdict(&config.options, &record, ended) else { return false };
-    counters.log_lines.add(1);
-    if !channel.wants(level) {
-        return true;
-    }
-    // `error-log-format` is for handshakes that fail before there is a session; every session has the frontend's own format.
-    let format = &config.log.format;
-    LINE.with_borrow_mut(|(line, structured)| {
-        line.clear();
-        structured.clear();
-        let mut renderer = session.shard.renderer.borrow_mut();
-        let limit = channel.longest_line();
-        if let Some(format) = format {
-            renderer.render(format, &record, None, limit, line);
-        }
-        if let Some(format) = &config.log.structured_data {
-            renderer.render(format, &record, None, limit, structured);
-        }
-        drop(renderer);
-        push(session, Line { channel, level, written_us: wall_us(), text: line, structured_data: structured });
-    });
-    true
+    })
 }
 
 fn push(session: &Session, line: Line<'_>) {

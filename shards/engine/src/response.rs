@@ -1,7 +1,7 @@
 //! Inspection of a server's first bytes, while the direction from the client to the server flows already.
 //!
 //! The stages before forwarding leave an [`Inspection`] with the session; the direction from the server runs it before it forwards
-//! anything, and is an ordinary direction afterwards. The hook decides, this module holds, waits and delivers.
+//! anything, and is an ordinary direction afterwards. The rules of the backend decide (`inspect.rs`), this module holds, waits and delivers.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,10 +10,11 @@ use std::task::Poll;
 
 use crate::forward::{End, code};
 use crate::held::{self, Held, Last};
+use crate::inspect::ResponseRules;
 use crate::ring::{self, S, Timer};
 use crate::session::Session;
 
-/// What a hook sees of the server's first bytes.
+/// What rules see of the server's first bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look<'a> {
     pub bytes: &'a [u8],
@@ -34,12 +35,8 @@ pub(crate) enum Decision {
     Close,
 }
 
-/// The hook. It gets the session with each call, so that it need not hold it (the session holds the hook).
-pub(crate) type Inspector = Box<dyn FnMut(&Rc<Session>, Look<'_>) -> Decision>;
-
 /// Inspection of a server's first bytes, asked for before its connection stands.
 pub(crate) struct Inspection {
-    pub inspector: Inspector,
     /// The inspect delay, counted from the moment the connection stands, in milliseconds; without one the first call is the last.
     pub delay_ms: Option<u64>,
 }
@@ -74,12 +71,12 @@ pub(crate) fn time_out(session: &Session) -> bool {
 /// The first part of the direction from the server: `None` when the direction goes on as any other.
 pub(crate) async fn inspect(session: Rc<Session>, server: S, client: S) -> Option<End> {
     let planned = session.hold.with(|hold| hold.response.replace(Response::Inspecting)).flatten();
-    let Some(Response::Planned(mut inspection)) = planned else {
+    let Some(Response::Planned(inspection)) = planned else {
         session.hold.end_inspection();
         return None;
     };
     let mut held = Held::new(held::limit(&session.road.model().global.tuning));
-    let (decision, last) = decide(&session, &mut inspection, server, &mut held).await;
+    let (decision, last) = decide(&session, inspection, server, &mut held).await;
     session.hold.end_inspection();
     if decision == Decision::Refuse {
         return Some(End::Refused);
@@ -100,9 +97,10 @@ pub(crate) async fn inspect(session: Rc<Session>, server: S, client: S) -> Optio
     }
 }
 
-/// Asks the hook until it decides.
-async fn decide(session: &Rc<Session>, inspection: &mut Inspection, server: S, held: &mut Held) -> (Decision, Option<Last>) {
+/// Asks the rules until they decide.
+async fn decide(session: &Rc<Session>, inspection: Inspection, server: S, held: &mut Held) -> (Decision, Option<Last>) {
     let timer = Timer::new();
+    let mut rules = ResponseRules::default();
     let mut last = match inspection.delay_ms {
         None => Some(Last::Delay),
         Some(delay_ms) => {
@@ -111,7 +109,7 @@ async fn decide(session: &Rc<Session>, inspection: &mut Inspection, server: S, h
         }
     };
     loop {
-        let decision = (inspection.inspector)(session, Look { bytes: held.as_slice(), last });
+        let decision = rules.evaluate(session, Look { bytes: held.as_slice(), last }).await;
         if decision != Decision::Wait || last.is_some() {
             return (decision, last);
         }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ringmain_model::log_format::{LogFormat, LogItem, LogVariable};
-use ringmain_model::{BackendId, Balance, BindId, Frontend, FrontendId, Model};
+use ringmain_model::rule::BackendRules;
+use ringmain_model::{BackendId, Balance, BindId, Frontend, FrontendId, Model, Needs, ServerId};
+use ringmain_policy::expression::Backends;
 use ringmain_policy::log::{Moment, moment};
 
 use crate::live::{Generation, Snapshot};
@@ -36,6 +38,10 @@ pub(crate) struct FrontendRun {
     pub needs_server_address: bool,
     /// Whether log lines name our address towards the server.
     pub needs_source_address: bool,
+    /// Whether rules or tables have a say on its sessions, here or in a backend that they may come to.
+    pub has_rules: bool,
+    /// Whether log lines ask stick tables.
+    pub line_asks_tables: bool,
     /// When the line is written; `None` without log targets.
     pub moment: Option<Moment>,
 }
@@ -61,6 +67,20 @@ impl std::ops::Deref for Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         self.0.generation.sessions[self.0.shard].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Backends for Road {
+    fn backend_name(&self, id: BackendId) -> &str {
+        &self.model().backend(id).name
+    }
+
+    fn server_name(&self, id: ServerId) -> &str {
+        &self.model().server(id).name
+    }
+
+    fn frontend_name(&self, id: FrontendId) -> &str {
+        &self.model().frontend(id).name
     }
 }
 
@@ -113,14 +133,30 @@ fn derive(frontend: &Frontend, model: &Model) -> FrontendRun {
     };
     let logs_connect = logs && log.format.is_none();
     let hashes_source = frontend.route.is_some_and(|backend| model.backend(backend).balance == Balance::Source);
+    let shows = |needs: Needs| {
+        let formats = log.format.iter().chain(&log.structured_data);
+        logs && formats.flat_map(|format| format.expressions()).any(|expression| expression.needs.intersects(needs))
+    };
     let early = moment(log.format.as_deref(), &frontend.options);
     FrontendRun {
-        needs_client_address: hashes_source || logs_connect || uses(&[V::ClientIp, V::ClientPort]),
-        needs_local_address: logs_connect || uses(&[V::FrontendIp, V::FrontendPort]),
-        needs_server_address: uses(&[V::ServerIp, V::ServerPort]),
-        needs_source_address: uses(&[V::SourceIp, V::SourcePort]),
+        needs_client_address: hashes_source || logs_connect || uses(&[V::ClientIp, V::ClientPort]) || shows(Needs::CLIENT_ADDRESS),
+        needs_local_address: logs_connect || uses(&[V::FrontendIp, V::FrontendPort]) || shows(Needs::LOCAL_ADDRESS),
+        needs_server_address: uses(&[V::ServerIp, V::ServerPort]) || shows(Needs::SERVER),
+        needs_source_address: uses(&[V::SourceIp, V::SourcePort]) || shows(Needs::SERVER),
+        has_rules: has_rules(frontend, model),
+        line_asks_tables: shows(Needs::TABLE),
         moment: logs.then_some(early),
     }
+}
+
+/// Whether sessions of a frontend may meet rules.
+fn has_rules(frontend: &Frontend, model: &Model) -> bool {
+    let rules = &frontend.rules;
+    let own = !rules.connection.is_empty() || !rules.session.is_empty() || !rules.content.is_empty() || !rules.routes.is_empty();
+    own || frontend.route.is_some_and(|backend| {
+        let backend = model.backend(backend);
+        backend.rules != BackendRules::default() || backend.balance == Balance::Hash
+    })
 }
 
 fn mentions(format: &LogFormat, wanted: &[LogVariable]) -> bool {

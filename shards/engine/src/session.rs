@@ -7,18 +7,19 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringmain_model::{BackendId, BindId, Frontend, FrontendId};
+use ringmain_model::{BackendId, BindId, Frontend, FrontendId, Scope};
 use ringmain_policy::record::{Cause, Phase, Termination};
 
+use crate::extra::Extra;
 use crate::forward::{End, Meter, Way};
 use crate::held::HoldCell;
 use crate::live::{BackendLive, FrontendLive, ServerLive, Slot};
-use crate::record::{Address, Addresses};
+use crate::record::Address;
 use crate::ring::{self, S, Sock, Timer};
 use crate::road::Pin;
 use crate::shard::{Arrival, Shard};
 use crate::signal::Signal;
-use crate::{admission, assign, exchange, record, response, socket};
+use crate::{action, admission, assign, exchange, prepare, record, response, socket};
 
 /// An order to end a session.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +60,8 @@ pub(crate) struct Session {
     pub flushed_in: Cell<u64>,
     /// Bytes already in the counters.
     pub flushed_out: Cell<u64>,
-    /// Only there when log lines name other addresses than the client's.
-    pub addresses: RefCell<Option<Box<Addresses>>>,
+    /// What only some sessions have.
+    pub extra: RefCell<Option<Box<Extra>>>,
     /// What rules look at, while they do.
     pub hold: HoldCell,
     pub assigned: Assigned,
@@ -128,14 +129,25 @@ pub(crate) fn start(shard: &'static Shard, arrival: Arrival) {
 
 fn serve(session: Rc<Session>, client: Sock) -> impl Future<Output = ()> {
     async move {
-        let termination = match Box::pin(assign::reach(&session)).await {
+        let reached = match session.road.run(session.frontend).has_rules {
+            true => Box::pin(prepare::reach(&session)).await,
+            false => Box::pin(assign::reach_default(&session)).await,
+        };
+        let termination = match reached {
             Ok(server) => exchange::run(&session, client, server).await,
             Err(termination) => {
                 drop(client);
                 termination
             }
         };
+        let has_extra = session.extra.borrow().is_some();
+        if has_extra {
+            Box::pin(prepare::conclude(&session)).await;
+        }
         session.close(termination);
+        if has_extra {
+            Box::pin(action::untrack(&session)).await;
+        }
     }
 }
 
@@ -170,16 +182,32 @@ impl Session {
             down: Meter::new(),
             flushed_in: Cell::new(0),
             flushed_out: Cell::new(0),
-            addresses: RefCell::default(),
+            extra: RefCell::default(),
             hold: HoldCell::default(),
             assigned: Assigned::default(),
         });
         let key = shard.sessions.borrow_mut().insert(session.clone());
         session.key.set(key as u32);
-        road.generation.frontend(frontend).counters[shard.index].sessions.add(1);
-        road.generation.bind(frontend, bind).counters[shard.index].sessions.add(1);
+        if !road.run(frontend).has_rules {
+            session.count();
+        }
         record::at_accept(&session);
         Some((session, client))
+    }
+
+    /// Counts it as a session: rules on the connection, if there are any, have let it in.
+    pub fn count(&self) {
+        let (generation, shard) = (&self.road.generation, self.shard.index);
+        generation.frontend(self.frontend).counters[shard].sessions.add(1);
+        generation.bind(self.frontend, self.bind).counters[shard].sessions.add(1);
+    }
+
+    /// Forgets the variables of a scope that has ended.
+    pub fn end_variables(&self, scope: Scope) {
+        if let Some(extra) = &mut *self.extra.borrow_mut() {
+            let variables = &self.road.model().variables;
+            extra.end_scope(scope, |slot| variables.get(usize::from(slot)).map(|(scope, _)| *scope));
+        }
     }
 
     /// The end: free what is held, count, write the line, leave the gates. The sockets are closed already. The slot goes first, so that

@@ -24,6 +24,7 @@ use crate::ring;
 use crate::road::Road;
 use crate::session::{Ending, Session};
 use crate::signal::Signal;
+use crate::tables::{self, Tables};
 
 /// Mail taken in one turn before sessions run again.
 const MAIL_PER_TURN: usize = 64;
@@ -112,6 +113,7 @@ pub(crate) struct Shard {
     pub log: RefCell<LogHandle>,
     pub renderer: RefCell<Renderer>,
     pub random: Random,
+    pub hostname: Arc<str>,
     pub stage: Cell<Stage>,
     pub road: RefCell<Option<Rc<Road>>>,
     pub listeners: RefCell<HashMap<u64, Rc<Listening>>>,
@@ -119,6 +121,7 @@ pub(crate) struct Shard {
     pub closed_listeners: RefCell<Vec<Rc<Listening>>>,
     pub sessions: RefCell<Slab<Rc<Session>>>,
     pub waiters: RefCell<Slab<Option<Waker>>>,
+    pub tables: Tables,
     /// Most sessions at once since memory was last offered back.
     peak_load: Cell<u32>,
     /// Raised when a gate may have opened that a held connection waits for.
@@ -177,7 +180,7 @@ impl Shard {
     }
 
     /// Calls `visit` for every session, in bounded steps. Sessions that start meanwhile may be missed.
-    async fn visit_sessions(&self, visit: impl Fn(&Session)) {
+    pub async fn visit_sessions(&self, visit: impl Fn(&Rc<Session>)) {
         let mut next = 0;
         loop {
             let (chosen, end, all) = {
@@ -204,6 +207,7 @@ async fn main(setup: ShardSetup) {
         ports,
         control,
         log: RefCell::new(log),
+        hostname: renderer.hostname().clone(),
         renderer: RefCell::new(renderer),
         random: Random::seeded(index as u64),
         stage: Cell::new(Stage::Serving),
@@ -212,6 +216,7 @@ async fn main(setup: ShardSetup) {
         closed_listeners: RefCell::default(),
         sessions: RefCell::default(),
         waiters: RefCell::default(),
+        tables: Tables::default(),
         peak_load: Cell::new(0),
         gate_opened: Signal::default(),
     }));
@@ -259,6 +264,7 @@ async fn handle(shard: &'static Shard, mail: Mail) {
     match mail {
         Mail::Publish(publication) => {
             let generation = publication.generation.number;
+            tables::adopt(shard, &publication.generation);
             let closing = crate::listen::adopt(shard, &publication);
             ring::spawn(async move {
                 // The next generation may want an address that this one has left.
@@ -268,6 +274,8 @@ async fn handle(shard: &'static Shard, mail: Mail) {
                 shard.report(Report::Adopted { shard: shard.index, generation }).await;
             });
         }
+        Mail::Table(mail) => tables::serve(shard, *mail),
+        Mail::TableAnswer(token, answer) => tables::take_answer(shard, token, answer),
         Mail::Handover(handover) => crate::listen::take_over(shard, handover),
         Mail::Probe(probe) => ring::spawn(crate::check::probe(shard, probe)),
         Mail::ShutdownSessions(server) => {
@@ -294,7 +302,7 @@ async fn handle(shard: &'static Shard, mail: Mail) {
         Mail::SetLocalTime(local_time) => shard.renderer.borrow_mut().set_local_time(local_time),
         Mail::FlushCounters(ticket) => {
             ring::spawn(async move {
-                shard.visit_sessions(crate::record::flush).await;
+                shard.visit_sessions(|session| crate::record::flush(session)).await;
                 *shard.process.rings[shard.index].lock().unwrap_or_else(PoisonError::into_inner) = ring::counters();
                 ticket.done();
             });

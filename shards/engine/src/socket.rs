@@ -1,14 +1,16 @@
 //! Socket calls that do not block: making outgoing sockets, options, addresses. Called by sessions and checks; never waits for a peer.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use ringmain_model::{SourceAddress, Tuning};
+use ringmain_policy::expression::TcpField;
 use ringmain_policy::record::Peer;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::live::Destination;
+use crate::ring::S;
 
 /// Where to connect and the socket to do it with.
 pub(crate) struct Outgoing {
@@ -112,6 +114,86 @@ pub(crate) fn prepare_listener(socket: &OwnedFd, keepalive: bool, tuning: &Tunin
 /// SO_KEEPALIVE on a connection to a server.
 pub(crate) fn set_keepalive(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_keepalive(true)
+}
+
+/// The type-of-service byte of what is sent to the client (`set-tos`). A kernel that refuses leaves it as it is, as HAProxy does.
+pub(crate) fn set_type_of_service(socket: S, value: u8) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    let _ = socket.sock_ref(|socket| {
+        match socket.domain()? {
+            Domain::IPV4 => setsockopt(&*socket, sockopt::Ipv4Tos, &i32::from(value))?,
+            Domain::IPV6 => setsockopt(&*socket, sockopt::Ipv6TClass, &i32::from(value))?,
+            _ => {}
+        }
+        Ok(())
+    });
+}
+
+/// Lets the client believe that the connection still stands (`silent-drop`): the close that follows sends nothing, or with too few rights
+/// for that, a reset that gets no further than the first router.
+pub(crate) fn forget(socket: S) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    let _ = socket.sock_ref(|socket| {
+        if set_repair(&socket).is_err() {
+            socket.set_linger(Some(std::time::Duration::ZERO))?;
+            match socket.domain()? {
+                Domain::IPV4 => socket.set_ttl_v4(1)?,
+                Domain::IPV6 => setsockopt(&*socket, sockopt::Ipv6Ttl, &1)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    });
+}
+
+/// TCP_REPAIR: a socket in this mode closes without a word. Needs CAP_NET_ADMIN.
+#[allow(unsafe_code)]
+fn set_repair(socket: &SockRef<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the value is a readable int of the length given, and the kernel copies it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_REPAIR,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether this host has an address: only then may a socket be bound to it.
+pub(crate) fn is_own_address(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
+/// One of the kernel's figures about a TCP connection (TCP_INFO).
+#[allow(unsafe_code)]
+pub(crate) fn tcp_info(socket: S, field: TcpField) -> Option<i64> {
+    // SAFETY: all fields are numbers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let done = socket.sock_ref(|socket| {
+        // SAFETY: the kernel writes at most `length` bytes into a structure of that size.
+        let result =
+            unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    });
+    done.ok()?;
+    Some(
+        match field {
+            TcpField::RttUs => info.tcpi_rtt,
+            TcpField::RttVarianceUs => info.tcpi_rttvar,
+            TcpField::Unacked => info.tcpi_unacked,
+            TcpField::Sacked => info.tcpi_sacked,
+            TcpField::Retransmissions => info.tcpi_retrans,
+            TcpField::ForwardAcked => info.tcpi_fackets,
+            TcpField::Lost => info.tcpi_lost,
+            TcpField::Reordering => info.tcpi_reordering,
+        }
+        .into(),
+    )
 }
 
 /// The other end of a connection.

@@ -99,6 +99,8 @@ pub struct BackendOptions {
     pub server_tcp_keepalive: bool,
     /// `option nolinger` on the server side.
     pub nolinger: bool,
+    /// `option persist`: a session goes to the server it sticks to although that is down.
+    pub persist: bool,
     /// `option log-health-checks`: every change of a check's result is logged.
     pub log_health_checks: bool,
     /// `option independent-streams` on the server side.

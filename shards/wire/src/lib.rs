@@ -2,4 +2,5 @@
 
 pub mod calendar;
 pub mod mqtt;
+pub mod proxy_protocol;
 pub mod syslog;

@@ -98,6 +98,7 @@ pub fn build(proxy: &ProxyBuilder, numbers: &HashMap<Span, u32>, servers: Range<
         options: BackendOptions {
             all_backups: flags.all_backups,
             abort_on_close: flags.abort_on_close,
+            persist: flags.persist,
             server_tcp_keepalive: flags.server_tcp_keepalive,
             nolinger: flags.nolinger,
             log_health_checks: flags.log_health_checks,

@@ -124,6 +124,7 @@ pub struct ProxyFlags {
     pub socket_stats: bool,
     pub all_backups: bool,
     pub abort_on_close: bool,
+    pub persist: bool,
     pub log_health_checks: bool,
 }
 

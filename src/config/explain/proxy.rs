@@ -169,6 +169,7 @@ fn backend_options(section: &mut Section, own: &BackendOptions, in_listen: bool)
     let flags = [
         ("allbackups", own.all_backups),
         ("abortonclose", own.abort_on_close),
+        ("persist", own.persist),
         ("srvtcpka", own.server_tcp_keepalive),
         // The listening half has said these two already.
         ("nolinger", own.nolinger && !in_listen),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use ringmain_engine::live::{Snapshot, SnapshotServer};
 use ringmain_model::{BackendId, ServerId};
-use ringmain_policy::balance::Picker;
+use ringmain_policy::balance::{FULL_THROTTLE, Picker};
 
 use super::Fleet;
 
@@ -67,6 +67,9 @@ impl Fleet {
                 live: generation.server(server).clone(),
                 destination: state.destination(),
                 usable: state.usable(),
+                runs: state.up(),
+                weight: u16::try_from(state.effective_weight().div_ceil(FULL_THROTTLE)).unwrap_or(u16::MAX),
+                user_weight: state.user_weight,
                 maxconn: state.maxconn,
                 minconn: state.minconn,
                 maxqueue: configured.maxqueue,

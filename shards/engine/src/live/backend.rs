@@ -60,6 +60,12 @@ pub struct SnapshotServer {
     pub destination: Option<Destination>,
     /// Whether new sessions may go there.
     pub usable: bool,
+    /// Whether sessions that stick to it may still go there: also while it is drained, not while it is down or in maintenance.
+    pub runs: bool,
+    /// Weight now in force, slow start applied, 0 to 256.
+    pub weight: u16,
+    /// Weight as the operator has set it, 0 to 256.
+    pub user_weight: u16,
     /// Most sessions at once; 0 is no limit.
     pub maxconn: u32,
     /// Floor of the dynamic limit.

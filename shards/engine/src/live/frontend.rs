@@ -31,8 +31,14 @@ pub struct FrontendCounters {
     pub bytes_in: Counter,
     /// Bytes to clients (`bout`).
     pub bytes_out: Counter,
-    /// Sessions denied (`dreq`).
-    pub denied: Counter,
+    /// Requests denied by `tcp-request content` (`dreq`).
+    pub denied_requests: Counter,
+    /// Responses denied by `tcp-response content` (`dresp`).
+    pub denied_responses: Counter,
+    /// Connections denied by `tcp-request connection` (`dcon`).
+    pub denied_connections: Counter,
+    /// Sessions denied by `tcp-request session` (`dses`).
+    pub denied_sessions: Counter,
     /// Log lines written (`%lc`).
     pub log_lines: Counter,
     /// Client errors (`ereq`).

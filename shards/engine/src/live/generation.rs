@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use crossbeam_utils::CachePadded;
-use ringmain_model::{BackendId, BindId, FrontendId, Model, ServerId};
+use ringmain_model::{BackendId, BindId, FrontendId, Model, ServerId, TableId};
 use ringmain_policy::log::LogChannel;
 
-use super::{BackendLive, BindLive, FrontendLive, ServerLive};
+use super::{BackendLive, BindLive, FrontendLive, ProcessVariable, ServerLive, TableLive};
 
 /// A model and the live objects behind its ids, published to all shards at once. A session pins the generation it was routed with.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub struct Generation {
     pub backends: Vec<Arc<BackendLive>>,
     /// By `ServerId`.
     pub servers: Vec<Arc<ServerLive>>,
+    /// By `TableId`.
+    pub tables: Vec<Arc<TableLive>>,
+    /// By `Variable::slot`; only those of scope `proc` are used.
+    pub variables: Vec<Arc<ProcessVariable>>,
     /// Where the lines of each frontend go, by `FrontendId`.
     pub log_channels: Vec<Arc<LogChannel>>,
     /// Sessions that pin this generation, by shard. Written by their shard.
@@ -49,6 +53,11 @@ impl Generation {
     /// Live state of a server.
     pub fn server(&self, id: ServerId) -> &Arc<ServerLive> {
         &self.servers[id.index()]
+    }
+
+    /// Live state of a stick table.
+    pub fn table(&self, id: TableId) -> &Arc<TableLive> {
+        &self.tables[id.index()]
     }
 
     /// How many sessions pin this generation, over all shards.

@@ -12,6 +12,7 @@ mod process;
 mod queue;
 mod server;
 mod service;
+mod table;
 
 #[cfg(test)]
 mod tests;
@@ -25,3 +26,4 @@ pub use process::{ProcessCounters, ProcessLive};
 pub use queue::{Grant, Queue, Waiter};
 pub use server::{Destination, ServerLive, Slot};
 pub use service::ServiceCounters;
+pub use table::{ProcessVariable, TableLive};

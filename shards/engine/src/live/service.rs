@@ -13,6 +13,10 @@ pub struct ServiceCounters {
     pub bytes_in: Counter,
     /// Bytes to clients (`bout`).
     pub bytes_out: Counter,
+    /// Requests denied by rules (`dreq`).
+    pub denied_requests: Counter,
+    /// Responses denied by rules (`dresp`).
+    pub denied_responses: Counter,
     /// Failed connections (`econ`).
     pub connect_errors: Counter,
     /// Broken responses (`eresp`).
@@ -45,12 +49,14 @@ pub struct ServiceCounters {
 
 impl ServiceCounters {
     /// All that only ever grow, for `clear counters all`.
-    pub fn totals(&self) -> [&Counter; 14] {
+    pub fn totals(&self) -> [&Counter; 16] {
         [
             &self.sessions,
             &self.selected,
             &self.bytes_in,
             &self.bytes_out,
+            &self.denied_requests,
+            &self.denied_responses,
             &self.connect_errors,
             &self.response_errors,
             &self.retries,

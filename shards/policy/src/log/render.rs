@@ -25,6 +25,11 @@ impl Renderer {
         Self { hostname, process_id, dates: Dates::new(local_time) }
     }
 
+    /// The host's name.
+    pub fn hostname(&self) -> &Arc<str> {
+        &self.hostname
+    }
+
     /// Takes a refreshed table of local time.
     pub fn set_local_time(&mut self, local_time: Arc<LocalTime>) {
         self.dates.set_local_time(local_time);

@@ -20,6 +20,7 @@ pub const KEYWORDS: &[Keyword] = &[
     flag("option independent-streams", Places::PROXY, "Sent data does not count as activity of the receiver", independent_streams),
     flag("option socket-stats", Places::FRONT, "Statistics for each bind", socket_stats),
     flag("option allbackups", Places::BACK, "Use all backup servers at once, not only the first", all_backups),
+    flag("option persist", Places::BACK, "Keep clients on the server they stick to although it is down", persist),
     flag("option abortonclose", Places::BACK, "Drop clients that leave while they wait for a server", abort_on_close),
     flag("option log-health-checks", Places::BACK, "Log every change of a health check's result", log_health_checks),
     flag("option splice-auto", Places::PROXY, "Use splice(2) in both directions whenever possible", splice_auto),
@@ -70,6 +71,7 @@ flags!(
     socket_stats,
     all_backups,
     abort_on_close,
+    persist,
     log_health_checks,
 );
 

@@ -28,7 +28,6 @@ pub const KEYWORDS: &[Keyword] = &[
     entry("option ldap-check", Places::BACK, "", "Check servers by LDAP"),
     entry("option mysql-check", Places::BACK, "[user <name>]", "Check servers by MySQL's handshake"),
     entry("option originalto", Places::PROXY, "[except <network>] [header <name>]", "Tell servers the original destination"),
-    entry("option persist", Places::BACK, "", "Keep clients on servers that are down"),
     entry("option pgsql-check", Places::BACK, "user <name>", "Check servers by PostgreSQL's handshake"),
     entry("option prefer-last-server", Places::BACK, "", "Keep to the server of the last request"),
     entry("option redis-check", Places::BACK, "", "Check servers by a Redis ping"),
