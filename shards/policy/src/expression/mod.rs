@@ -11,6 +11,7 @@ pub mod fetch;
 mod registry;
 mod sample;
 mod stored;
+pub mod testing;
 
 pub use evaluate::{Absent, Evaluation, Outcome, evaluate, evaluate_as};
 pub use facts::{Backends, Bytes, Count, Facts, TableQuery, TableSubject, TcpField, Timeout};

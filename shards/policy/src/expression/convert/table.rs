@@ -86,11 +86,11 @@ const fn entry(
 }
 
 const fn element(name: &'static str, summary: &'static str, run: Run) -> ConverterEntry {
-    const CHECK: ArgumentCheck = check_element;
+    const CHECK: ArgumentCheck = |arguments| check_element(arguments);
     ConverterEntry { check: Some(CHECK), ..entry(name, ELEMENT_AND_TABLE, 1, SampleType::Integer, summary, run) }
 }
 
-fn check_element(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
+fn check_element(arguments: &[Argument]) -> Result<(), (usize, String)> {
     match argument(arguments, 0) {
         Argument::Integer(0..100) => Ok(()),
         _ => Err((0, String::from("elements are numbered from 0 to 99"))),

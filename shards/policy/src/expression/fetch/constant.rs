@@ -16,7 +16,7 @@ pub const ENTRIES: &[FetchEntry] = &[
     checked(check_bool, entry("bool", &[Parameter::Text], SampleType::Boolean, "The truth value given: true, false, 1 or 0", bool)),
     entry("int", &[Parameter::Integer], SampleType::Integer, "The number given", int),
     optional_from(0, entry("str", &[Parameter::Text], SampleType::String, "The text given", str)),
-    checked(check_bin, entry("bin", &[Parameter::Text], SampleType::Binary, "The bytes given in hexadecimal", bin)),
+    checked(|arguments| check_bin(arguments), entry("bin", &[Parameter::Text], SampleType::Binary, "The bytes given in hexadecimal", bin)),
     checked(check_ipv4, entry("ipv4", &[Parameter::Text], SampleType::Ipv4, "The IPv4 address given", ipv4)),
     checked(check_ipv6, entry("ipv6", &[Parameter::Text], SampleType::Ipv6, "The IPv6 address given", ipv6)),
     optional_from(0, entry("env", &[Parameter::Environment], SampleType::String, "An environment variable's value at load", env)),
@@ -44,12 +44,12 @@ fn check_bool(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
     Ok(())
 }
 
-fn check_bin(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
+fn check_bin(arguments: &[Argument]) -> Result<(), (usize, String)> {
     let digits = text(arguments, 0).unwrap_or_default();
     if let Some(wrong) = digits.chars().find(|digit| !digit.is_ascii_hexdigit()) {
         return Err((0, format!("'{wrong}' is no hexadecimal digit")));
     }
-    if digits.is_empty() || digits.len() % 2 != 0 {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) {
         return Err((0, String::from("each byte takes two hexadecimal digits")));
     }
     Ok(())

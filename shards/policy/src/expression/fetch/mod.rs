@@ -78,3 +78,6 @@ fn words(value: &str) -> Outcome<'_> {
 fn known<T>(value: Option<T>) -> Result<T, Absent> {
     value.ok_or(Absent::Missing)
 }
+
+#[cfg(test)]
+mod tests;

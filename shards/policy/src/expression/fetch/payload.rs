@@ -39,7 +39,10 @@ const fn length(name: &'static str, needs: Needs, run: super::Run) -> FetchEntry
 
 const fn block(name: &'static str, needs: Needs, run: super::Run) -> FetchEntry {
     const PARAMETERS: &[Parameter] = &[Parameter::Integer, Parameter::Integer];
-    checked(check_block, entry(name, PARAMETERS, SampleType::Binary, needs, "Received bytes from an offset on: so many, or all for 0", run))
+    checked(
+        |arguments| check_block(arguments),
+        entry(name, PARAMETERS, SampleType::Binary, needs, "Received bytes from an offset on: so many, or all for 0", run),
+    )
 }
 
 const fn sized_block(name: &'static str, needs: Needs, run: super::Run) -> FetchEntry {
@@ -48,7 +51,7 @@ const fn sized_block(name: &'static str, needs: Needs, run: super::Run) -> Fetch
     optional_from(2, checked(check_sized_block, entry(name, PARAMETERS, SampleType::Binary, needs, summary, run)))
 }
 
-fn check_block(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
+fn check_block(arguments: &[Argument]) -> Result<(), (usize, String)> {
     for (position, what) in ["offset", "length"].into_iter().enumerate() {
         if matches!(argument(arguments, position), Argument::Integer(..0)) {
             return Err((position, format!("the {what} must not be negative")));

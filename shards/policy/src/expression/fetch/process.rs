@@ -28,7 +28,7 @@ pub const ENTRIES: &[FetchEntry] = &[
     entry("stopping", &[], SampleType::Boolean, "Whether the process is about to end", |e, _| flag(e.facts.stopping())),
     entry("thread", &[], SampleType::Integer, "Position of the shard, from 0", |e, _| count(e, Count::Shard)),
     checked(
-        check_uuid,
+        |arguments| check_uuid(arguments),
         optional_from(0, entry("uuid", &[Parameter::Integer], SampleType::String, "A random UUID of version 4 (RFC 4122)", uuid)),
     ),
     optional_from(
@@ -74,7 +74,7 @@ fn rand<'a>(evaluation: Evaluation<'a>, arguments: &'a [Argument]) -> Outcome<'a
     }
 }
 
-fn check_uuid(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
+fn check_uuid(arguments: &[Argument]) -> Result<(), (usize, String)> {
     match argument(arguments, 0) {
         Argument::Integer(4) | Argument::Absent => Ok(()),
         _ => Err((0, String::from("only UUIDs of version 4 are made"))),

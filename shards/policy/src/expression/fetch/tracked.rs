@@ -41,7 +41,7 @@ struct Target {
 macro_rules! single {
     ($(($name:literal, $work:ident, $data:ident, $summary:literal)),* $(,)?) => {
         &[$(
-            optional_from(1, checked(check_counter, entry(
+            optional_from(1, checked(|arguments| check_counter(arguments), entry(
                 concat!("sc_", $name), &[Parameter::Integer, Parameter::OtherTable], SampleType::Integer, Needs::TABLE,
                 concat!($summary, ", of the entry tracked by this counter"),
                 |e, a| run(e, numbered(e, a, 0)?, Work::$work, DataType::$data, 0),
@@ -61,12 +61,12 @@ macro_rules! single {
 macro_rules! arrays {
     ($(($name:literal, $work:ident, $data:ident, $summary:literal)),* $(,)?) => {
         &[$(
-            optional_from(2, checked(check_element_and_counter, entry(
+            optional_from(2, checked(|arguments| check_element_and_counter(arguments), entry(
                 concat!("sc_", $name), &[Parameter::Integer, Parameter::Integer, Parameter::OtherTable], SampleType::Integer, Needs::TABLE,
                 concat!($summary, ", of the entry tracked by this counter"),
                 |e, a| run(e, numbered(e, a, 1)?, Work::$work, DataType::$data, element(a)?),
             ))),
-            optional_from(1, checked(check_element, source(
+            optional_from(1, checked(|arguments| check_element(arguments), source(
                 concat!("src_", $name), &[Parameter::Integer, Parameter::Table], concat!($summary, ", of the client's address"),
                 |e, a| run(e, of_source(e, argument(a, 1))?, Work::$work, DataType::$data, element(a)?),
             ))),
@@ -121,7 +121,7 @@ pub const STATE: &[FetchEntry] = &[
     optional_from(
         1,
         checked(
-            check_counter,
+            |arguments| check_counter(arguments),
             entry("sc_tracked", COUNTER, SampleType::Boolean, Needs::TABLE, TRACKED, |e, a| match argument(a, 0) {
                 Argument::Integer(counter) => is_tracked(e, *counter),
                 _ => Err(Absent::Missing),
@@ -134,7 +134,7 @@ pub const STATE: &[FetchEntry] = &[
     optional_from(
         1,
         checked(
-            check_counter,
+            |arguments| check_counter(arguments),
             entry("sc_trackers", COUNTER, SampleType::Integer, Needs::TABLE, TRACKERS, |e, a| trackers(e, numbered(e, a, 0)?)),
         ),
     ),
@@ -159,15 +159,15 @@ const fn source(name: &'static str, parameters: &'static [Parameter], summary: &
     optional_from(0, entry(name, parameters, SampleType::Integer, Needs::TABLE.and(Needs::CLIENT_ADDRESS), summary, run))
 }
 
-fn check_counter(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
+fn check_counter(arguments: &[Argument]) -> Result<(), (usize, String)> {
     check_range(arguments, 0, COUNTERS, "a session tracks three entries, by the counters 0, 1 and 2")
 }
 
-fn check_element(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
+fn check_element(arguments: &[Argument]) -> Result<(), (usize, String)> {
     check_range(arguments, 0, i64::from(ringmain_model::table::ARRAY_LENGTH_MAX), "elements are numbered from 0 to 99")
 }
 
-fn check_element_and_counter(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
+fn check_element_and_counter(arguments: &[Argument]) -> Result<(), (usize, String)> {
     check_element(arguments)?;
     check_range(arguments, 1, COUNTERS, "a session tracks three entries, by the counters 0, 1 and 2")
 }
