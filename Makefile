@@ -43,6 +43,7 @@ bench: ## criterion micro benches
 	$(CARGO) bench -p ringmain --bench micro
 
 guard: ## instruction counts of micro benches under valgrind, compared with the stored ones
+	tools/setup/install.sh build guard
 	$(CARGO) bench -p ringmain --bench micro -- --guard $(abspath benches/micro/instructions.txt)
 
 versus: build ## Ringmain beside HAProxy and nginx: make versus VERSUS=--quick

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a group of tasks needs, or says exactly what is missing.
 #
-#   tools/setup/install.sh [--check] GROUP...      groups: build test versus fuzz python
+#   tools/setup/install.sh [--check] GROUP...      groups: build test versus guard fuzz python
 #
 # As root on a Debian-like system missing packages are installed with apt-get; no service is started, and units that
 # came with them stay disabled. Anywhere else, and always with --check, missing things are listed and the exit code is 1.
@@ -30,6 +30,7 @@ needs() {
 		versus libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
 		versus strace strace
 		versus wrk wrk
+		guard valgrind valgrind
 		fuzz g++ c++
 		python python3 python3
 		python python3-pip pip3
@@ -114,7 +115,7 @@ groups=
 for argument in "$@"; do
 	case $argument in
 	--check) check=yes ;;
-	build | test | versus | fuzz | python) groups="$groups $argument" ;;
+	build | test | versus | guard | fuzz | python) groups="$groups $argument" ;;
 	-h | --help) usage && exit 0 ;;
 	*) echo "install.sh: unknown argument '$argument'" >&2 && usage >&2 && exit 2 ;;
 	esac
