@@ -49,6 +49,16 @@ fn zero(counters: &[&Counter]) {
     counters.iter().for_each(|counter| counter.set(0));
 }
 
-fn frontend_counters(counters: &FrontendCounters) -> [&Counter; 6] {
-    [&counters.connections, &counters.sessions, &counters.bytes_in, &counters.bytes_out, &counters.denied, &counters.request_errors]
+fn frontend_counters(counters: &FrontendCounters) -> [&Counter; 9] {
+    [
+        &counters.connections,
+        &counters.sessions,
+        &counters.bytes_in,
+        &counters.bytes_out,
+        &counters.denied_requests,
+        &counters.denied_responses,
+        &counters.denied_connections,
+        &counters.denied_sessions,
+        &counters.request_errors,
+    ]
 }

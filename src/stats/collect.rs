@@ -233,7 +233,7 @@ impl Collector<'_> {
         row.set(Column::QMax, live.queue.peak.get());
         row.set(Column::SCur, live.active.load(Ordering::Relaxed));
         row.set(Column::SMax, live.active_peak.get());
-        row.set(Column::DResp, 0u64);
+        row.set(Column::DResp, sum(live.counters.iter().map(|counters| &**counters), |counters| &counters.denied_responses));
         row.set(Column::Connect, connects(&live.counters));
         for column in [Column::WRew, Column::Reuse, Column::EInt] {
             row.set(column, 0u64);
@@ -286,7 +286,10 @@ impl Collector<'_> {
         let of_servers = self.fleet.model().servers_of(id).map(|(server, _)| connects(&self.fleet.generation().server(server).counters));
         // Attempts are counted at the servers; what the backend itself counted comes from servers that have left.
         row.set(Column::Connect, of_servers.sum::<u64>().max(connects(&live.counters)));
-        let zeros = [Column::DReq, Column::DResp, Column::WRew, Column::Reuse, Column::EInt];
+        let total = |field: fn(&ServiceCounters) -> &Counter| sum(live.counters.iter().map(|counters| &**counters), field);
+        row.set(Column::DReq, total(|counters| &counters.denied_requests));
+        row.set(Column::DResp, total(|counters| &counters.denied_responses));
+        let zeros = [Column::WRew, Column::Reuse, Column::EInt];
         let compression = [Column::CompIn, Column::CompOut, Column::CompByp, Column::CompRsp];
         zeros.into_iter().chain(compression).for_each(|column| row.set(column, 0u64));
         times(row, self.averages.backend(live), &maxima(&live.counters));
@@ -328,9 +331,12 @@ fn incoming<'a>(row: &mut Row, counters: impl Iterator<Item = &'a FrontendCounte
     row.set(Column::STot, total(|counters| &counters.sessions));
     row.set(Column::BIn, total(|counters| &counters.bytes_in));
     row.set(Column::BOut, total(|counters| &counters.bytes_out));
-    row.set(Column::DReq, total(|counters| &counters.denied));
+    row.set(Column::DReq, total(|counters| &counters.denied_requests));
+    row.set(Column::DResp, total(|counters| &counters.denied_responses));
+    row.set(Column::DCon, total(|counters| &counters.denied_connections));
+    row.set(Column::DSes, total(|counters| &counters.denied_sessions));
     row.set(Column::EReq, total(|counters| &counters.request_errors));
-    for column in [Column::DResp, Column::DCon, Column::DSes, Column::WRew, Column::EInt] {
+    for column in [Column::WRew, Column::EInt] {
         row.set(column, 0u64);
     }
 }

@@ -19,8 +19,8 @@ use crate::ring::{self, Sock};
 use crate::route::Preference;
 use crate::session::Session;
 use crate::signal::{Either, race};
-use crate::stick;
 use crate::watch::{Interruption, interruption};
+use crate::{pace, stick};
 
 /// Picks that may be lost to other shards before a session queues up.
 const PICK_ROUNDS: usize = 4;
@@ -74,6 +74,7 @@ pub(crate) async fn reach(session: &Session, id: BackendId, preference: Preferen
     let search = Search { session, id, backend: session.road.model().backend(id), live, preference: RefCell::new(preference) };
     let mut chosen = search.choose_and_claim(None).await?;
     loop {
+        chosen = search.pace(chosen).await?;
         let failure = match connect::attempt(session, id, &chosen.snapshot, chosen.position).await {
             Ok(sock) => {
                 search.note_success(&chosen);
@@ -99,6 +100,36 @@ impl Search<'_> {
                 drop(self.session.assigned.slot.take());
                 self.preference.replace(Preference { server: Some(winner), persistent: true, hash: None });
                 chosen = self.choose(avoid).await?;
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Waits for the session's moment to connect, where the server's rate of new connections is limited. A session that does not stick to
+    /// its server goes to another one, once, when that moment is too far away.
+    async fn pace(&self, mut chosen: Chosen) -> Result<Chosen, Termination> {
+        for may_move in [true, false] {
+            let server = &chosen.snapshot.servers[chosen.position];
+            let rate = chosen.snapshot.model.server(server.id).maxconnrate;
+            if rate == 0 {
+                break;
+            }
+            let latest_ms = self.backend.timeouts.queue.map(|timeout| ring::now_ms() + timeout.get());
+            match pace::wait(self.session, server, rate, latest_ms, self.backend.options.abort_on_close).await {
+                Ok(()) => {
+                    self.session.assigned.assigned_us.set(ring::now_us());
+                    break;
+                }
+                Err(pace::Refused::Ended(termination)) => return Err(termination),
+                Err(pace::Refused::TooMany) if may_move && !self.preference.borrow().persistent => {
+                    let full = server.live.clone();
+                    drop(self.session.assigned.slot.take());
+                    chosen = self.choose_and_claim(Some(&full.name)).await?;
+                    if Arc::ptr_eq(&chosen.snapshot.servers[chosen.position].live, &full) {
+                        return Err(pace::NO_MOMENT);
+                    }
+                }
+                Err(pace::Refused::TooMany) => return Err(pace::NO_MOMENT),
             }
         }
         Ok(chosen)

@@ -20,6 +20,7 @@ mod inspect;
 mod listen;
 pub mod live;
 pub mod mailbox;
+mod pace;
 mod prepare;
 mod proxy;
 mod random;

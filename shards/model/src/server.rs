@@ -31,6 +31,8 @@ pub struct Server {
     pub minconn: u32,
     /// Sessions that may wait for this very server (`maxqueue`); 0 is without limit.
     pub maxqueue: u32,
+    /// `maxconnrate`: new connections per second, at even distances over all shards; 0 is without limit. Ours, not HAProxy's.
+    pub maxconnrate: u32,
     /// `slowstart`.
     pub slowstart: Option<Milliseconds>,
     /// `observe`.

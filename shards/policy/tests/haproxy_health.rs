@@ -90,6 +90,7 @@ fn server(spec: &Spec, id: u32, backend: usize, address: std::net::SocketAddr) -
         maxconn: 0,
         minconn: 0,
         maxqueue: 0,
+        maxconnrate: 0,
         slowstart: None,
         observe: Some(Observe::Layer4),
         error_limit: 10,

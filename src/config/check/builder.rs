@@ -355,6 +355,8 @@ pub struct ServerBuilder {
     pub minconn: u32,
     /// `maxqueue`.
     pub maxqueue: u32,
+    /// `maxconnrate`.
+    pub maxconnrate: u32,
     /// `slowstart`.
     pub slowstart: Option<Milliseconds>,
     /// `observe`.
@@ -396,6 +398,7 @@ impl ServerBuilder {
             maxconn: 0,
             minconn: 0,
             maxqueue: 0,
+            maxconnrate: 0,
             slowstart: None,
             observe: None,
             error_limit: 10,

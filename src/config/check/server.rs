@@ -76,6 +76,7 @@ fn build(
         maxconn,
         minconn,
         maxqueue: server.maxqueue,
+        maxconnrate: server.maxconnrate,
         slowstart: server.slowstart,
         observe: server.observe,
         error_limit: server.error_limit,

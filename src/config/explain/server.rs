@@ -54,6 +54,7 @@ fn server(server: &Part<'_, Server>, model: &Model, all_numbered: bool) -> Vec<(
     add("maxconn", server.differs(PLAIN, |server| server.maxconn).then(|| own.maxconn.into()));
     add("minconn", server.differs(DERIVED, |server| server.minconn).then(|| own.minconn.into()));
     add("maxqueue", server.differs(PLAIN, |server| server.maxqueue).then(|| own.maxqueue.into()));
+    add("maxconnrate", server.differs(PLAIN, |server| server.maxconnrate).then(|| own.maxconnrate.into()));
     add("slowstart", time(own.slowstart));
     add("source", server.differs(DERIVED, |server| server.source.clone()).then(|| own.source.as_ref().map(address::source)).flatten());
     parameters

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use ringmain_policy::rate::SharedRate;
 
+use crate::pace::Pace;
+
 use super::{BackendLive, Maximum, Queue, ServiceCounters};
 
 /// Where a server is reached now. `Client` variants need the client's destination port.
@@ -34,6 +36,8 @@ pub struct ServerLive {
     pub changed: AtomicU64,
     /// Sessions waiting for this very server.
     pub queue: Queue,
+    /// When new connections may begin (`maxconnrate`).
+    pub pace: Pace,
     /// Errors in a row seen by `observe`; a success sets it to 0.
     pub consecutive_errors: AtomicU32,
     /// Highest `active`.
@@ -52,6 +56,7 @@ impl ServerLive {
             active: CachePadded::default(),
             changed: AtomicU64::new(0),
             queue: Queue::default(),
+            pace: Pace::default(),
             consecutive_errors: AtomicU32::new(0),
             active_peak: Maximum::default(),
             session_rate: SharedRate::default(),

@@ -29,6 +29,10 @@ pub struct ServiceCounters {
     pub client_aborts: Counter,
     /// Sessions aborted by the server (`srv_abrt`).
     pub server_aborts: Counter,
+    /// Sessions that waited for their moment under `maxconnrate`.
+    pub rate_delayed: Counter,
+    /// Sessions that got no moment in time under `maxconnrate`.
+    pub rate_refused: Counter,
     /// Connection attempts (`connect`).
     pub connects: Counter,
     /// Sum of times in milliseconds and their count, for the averages of the last 1024 (`qtime ctime ttime`).
@@ -49,7 +53,7 @@ pub struct ServiceCounters {
 
 impl ServiceCounters {
     /// All that only ever grow, for `clear counters all`.
-    pub fn totals(&self) -> [&Counter; 16] {
+    pub fn totals(&self) -> [&Counter; 18] {
         [
             &self.sessions,
             &self.selected,
@@ -63,6 +67,8 @@ impl ServiceCounters {
             &self.redispatches,
             &self.client_aborts,
             &self.server_aborts,
+            &self.rate_delayed,
+            &self.rate_refused,
             &self.connects,
             &self.queue_time_ms,
             &self.connect_time_ms,

@@ -24,6 +24,7 @@ fn model(servers: usize) -> Model {
         maxconn: 0,
         minconn: 0,
         maxqueue: 0,
+        maxconnrate: 0,
         slowstart: None,
         observe: None,
         error_limit: 10,

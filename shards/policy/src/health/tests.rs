@@ -52,6 +52,7 @@ fn server(name: &str) -> Server {
         maxconn: 0,
         minconn: 0,
         maxqueue: 0,
+        maxconnrate: 0,
         slowstart: None,
         observe: Some(Observe::Layer4),
         error_limit: 3,

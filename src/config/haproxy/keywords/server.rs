@@ -28,6 +28,13 @@ pub const KEYWORDS: &[Keyword] = &[
     entry("maxconn", Places::SERVERS, "<number>", "Sessions at once; more wait in a queue", maxconn),
     entry("minconn", Places::SERVERS, "<number>", "Lowest value of a limit that grows with load up to maxconn", minconn),
     entry("maxqueue", Places::SERVERS, "<number>", "Sessions that may wait for this server", maxqueue),
+    entry(
+        "maxconnrate",
+        Places::SERVERS,
+        "<number>",
+        "New connections per second, at even distances; more wait, at most maxqueue and timeout queue (not in HAProxy)",
+        maxconnrate,
+    ),
     entry("slowstart", Places::SERVERS, "<time>", "Time over which a server that came back takes its full share", slowstart),
     entry("source", Places::SERVERS, "<address>[:<port>] [interface <name>]", "Where connections to this server come from", source),
     entry(
@@ -128,6 +135,10 @@ fn maxconn(server: &mut ServerBuilder, arguments: &mut Arguments<'_>) {
 
 fn minconn(server: &mut ServerBuilder, arguments: &mut Arguments<'_>) {
     server.minconn = arguments.count().unwrap_or(server.minconn);
+}
+
+fn maxconnrate(server: &mut ServerBuilder, arguments: &mut Arguments<'_>) {
+    server.maxconnrate = arguments.number(0, 1_000_000).map_or(server.maxconnrate, |number| number as u32);
 }
 
 fn maxqueue(server: &mut ServerBuilder, arguments: &mut Arguments<'_>) {
