@@ -149,6 +149,20 @@ where
     }
 }
 
+/// Reads of [`discard_unread`] at most.
+const DISCARDS: usize = 4;
+
+/// Throws away what a peer has sent and nobody will read: a socket closed with unread bytes is reset instead of ended, and the peer may lose
+/// what it was sent before. Bounded: a peer that sends faster than that is reset all the same.
+pub(crate) fn discard_unread(from: S) {
+    let mut bytes = [0; 16 << 10];
+    for _ in 0..DISCARDS {
+        if !matches!(from.try_read(&mut bytes), Ok(1..)) {
+            return;
+        }
+    }
+}
+
 /// The errno of an error.
 pub(crate) fn code(error: &std::io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)

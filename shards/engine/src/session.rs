@@ -19,7 +19,7 @@ use crate::ring::{self, S, Sock, Timer};
 use crate::road::Pin;
 use crate::shard::{Arrival, Shard};
 use crate::signal::Signal;
-use crate::{action, admission, assign, exchange, prepare, record, response, socket};
+use crate::{action, admission, assign, exchange, forward, prepare, record, response, socket};
 
 /// An order to end a session.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +136,7 @@ fn serve(session: Rc<Session>, client: Sock) -> impl Future<Output = ()> {
         let termination = match reached {
             Ok(server) => exchange::run(&session, client, server).await,
             Err(termination) => {
+                forward::discard_unread(client.handle());
                 drop(client);
                 termination
             }
