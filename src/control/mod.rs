@@ -24,6 +24,7 @@ mod signals;
 pub mod start;
 pub mod state;
 pub mod stop;
+pub mod tables;
 mod timers;
 
 pub use fleet::Fleet;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use ringmain_engine::mailbox::{Mail, Port};
 
+use super::tables::Tables;
+
 /// Mail kept for one shard at most. A shard that takes none of so much has stopped working; what comes on top is dropped.
 const KEPT_LIMIT: usize = 10_000;
 
@@ -25,6 +27,11 @@ impl Outbox {
     /// The number of shards.
     pub fn shards(&self) -> usize {
         self.ports.len()
+    }
+
+    /// The way to the tables of these shards.
+    pub fn tables(&self) -> Tables {
+        Tables::new(self.ports.clone())
     }
 
     /// Sends to one shard, after everything that it has not taken yet.

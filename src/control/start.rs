@@ -170,6 +170,7 @@ fn assemble(
     let (generation, listeners) = registry.accept(proposal);
     let mut state = ControlState::new(program, process, now_ms);
     state.descriptor_limit = descriptor_limit;
+    state.tables = outbox.tables();
     state.describe(&generation, now_ms);
     let reloading = Reloading::new(count).map_err(|error| vec![format!("cannot make an eventfd: {}", error.desc())])?;
     let channels = Channels::new(&model, &state.program);

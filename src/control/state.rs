@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use ringmain_engine::live::{Generation, ProcessLive};
 
+use super::tables::Tables;
+
 /// One generation that shards run or that sessions still hold.
 #[derive(Debug, Clone)]
 pub struct GenerationEntry {
@@ -99,6 +101,8 @@ pub struct ControlState {
     pub reloads: Reloads,
     /// The phase of life.
     pub phase: Phase,
+    /// The way to stick tables.
+    pub tables: Tables,
     /// Requests of runtime commands, carried out after the turn.
     pub requests: Vec<Request>,
     generations: Vec<GenerationEntry>,
@@ -122,6 +126,7 @@ impl ControlState {
             process,
             reloads: Reloads::default(),
             phase: Phase::default(),
+            tables: Tables::default(),
             requests: Vec::new(),
             generations: Vec::new(),
         }

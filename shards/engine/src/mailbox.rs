@@ -44,6 +44,8 @@ pub enum Mail {
     Table(Box<TableMail>),
     /// The answer to a question of this shard, by its token. When the channel is full the owner tries again.
     TableAnswer(u32, Answer),
+    /// An order of the control thread to this shard's share of a table; when the channel is full the order fails.
+    TableOrder(Box<TableOrder>),
     /// Move what running sessions have forwarded into the counters, then answer on the ticket.
     FlushCounters(FlushTicket),
     /// Stop accepting; sessions finish (SIGUSR1).
@@ -65,6 +67,17 @@ pub struct TableMail {
     pub table: Arc<TableLive>,
     /// The question.
     pub request: Request,
+}
+
+/// An order of the control thread to one shard's share of a table (`show table`, `clear table`, `set table`, snapshots).
+#[derive(Debug)]
+pub struct TableOrder {
+    /// The table.
+    pub table: Arc<TableLive>,
+    /// The order.
+    pub request: Request,
+    /// Takes the answer; has room for it.
+    pub reply: Sender<Answer>,
 }
 
 /// Counts down the shards that have flushed their counters.

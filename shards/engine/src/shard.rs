@@ -276,6 +276,10 @@ async fn handle(shard: &'static Shard, mail: Mail) {
         }
         Mail::Table(mail) => tables::serve(shard, *mail),
         Mail::TableAnswer(token, answer) => tables::take_answer(shard, token, answer),
+        Mail::TableOrder(order) => {
+            // Nobody waits for the answer any more when this fails.
+            let _ = order.reply.try_send(tables::apply(shard, &order.table, &order.request));
+        }
         Mail::Handover(handover) => crate::listen::take_over(shard, handover),
         Mail::Probe(probe) => ring::spawn(crate::check::probe(shard, probe)),
         Mail::ShutdownSessions(server) => {
