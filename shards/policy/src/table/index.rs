@@ -31,6 +31,22 @@ impl Index {
         self.directory.reserve(wanted.saturating_sub(self.directory.len()));
     }
 
+    /// Empties the index; what it held goes to `retired`, because to free it all at once would take too long.
+    pub fn retire(&mut self, retired: &mut Self) {
+        retired.directory.append(&mut self.directory);
+        self.count = 0;
+    }
+
+    /// Frees one hash table of a retired index; whether there was one.
+    pub fn free_one(&mut self) -> bool {
+        self.directory.pop().is_some()
+    }
+
+    /// Whether nothing is left to free.
+    pub fn is_freed(&self) -> bool {
+        self.directory.is_empty()
+    }
+
     /// Entries.
     pub fn len(&self) -> usize {
         self.count

@@ -30,8 +30,9 @@ pub struct Share {
     seed: u64,
     index: Index,
     order: Order,
-    /// Segments of an earlier table, freed bit by bit.
+    /// What is left of an earlier table, freed bit by bit.
     retired: Vec<Segment>,
+    retired_index: Index,
 }
 
 impl Share {
@@ -53,6 +54,7 @@ impl Share {
             index,
             order: Order::default(),
             retired: Vec::new(),
+            retired_index: Index::default(),
         }
     }
 
@@ -70,7 +72,7 @@ impl Share {
         } else {
             let layout = Layout::restarted(table, self.store.layout());
             self.retired.append(&mut self.store.restart(layout, capacity));
-            self.index = Index::default();
+            self.index.retire(&mut self.retired_index);
             self.order = Order::default();
             self.restored = None;
         }
@@ -102,7 +104,7 @@ impl Share {
         self.advance(now_ms);
         let mut removed = 0;
         for _ in 0..budget {
-            if self.retired.pop().is_some() {
+            if self.retired.pop().is_some() || self.retired_index.free_one() {
                 continue;
             }
             let Some(slot) = self.order.oldest() else { break };
@@ -121,7 +123,7 @@ impl Share {
 
     /// When [`Share::expire`] has something to do, in milliseconds of the same clock; `None` while nothing is going to expire.
     pub fn next_expiry_ms(&self) -> Option<u64> {
-        if !self.retired.is_empty() {
+        if !self.retired.is_empty() || !self.retired_index.is_freed() {
             return Some(self.now_ms);
         }
         let oldest = self.order.oldest()?;
