@@ -66,12 +66,14 @@ pub struct Held {
     /// How many of them are in the meter.
     counted: u32,
     state: State,
+    /// The ring has been asked to receive: from then on nobody else may read the socket, or bytes change places.
+    receiving: bool,
 }
 
 impl Held {
     /// Nothing held yet. Rules will see at most `limit` bytes (at least 1), see [`limit`].
     pub fn new(limit: usize) -> Held {
-        Held { bytes: Vec::new(), limit: u32::try_from(limit).unwrap_or(u32::MAX).max(1), counted: 0, state: State::Open }
+        Held { bytes: Vec::new(), limit: u32::try_from(limit).unwrap_or(u32::MAX).max(1), counted: 0, state: State::Open, receiving: false }
     }
 
     /// The bytes that rules may look at, from the first one on.
@@ -95,16 +97,13 @@ impl Held {
         if self.state != State::Open {
             return self.state;
         }
+        self.receiving = true;
         match from.recv().await {
             Ok(Some(buf)) => self.append(&buf, meter),
             Ok(None) => self.state = State::Ended,
             Err(error) => self.state = State::Failed(code(&error)),
         }
-        while self.state == State::Open
-            && let Some(buf) = from.take_queued()
-        {
-            self.append(&buf, meter);
-        }
+        self.take_queued(from, meter);
         if self.state == State::Full {
             // Back-pressure: what the sender sends on stays in its socket.
             from.stop_recv().await;
@@ -112,8 +111,19 @@ impl Held {
         self.state
     }
 
+    fn take_queued(&mut self, from: S, meter: &Meter) {
+        while self.state == State::Open
+            && let Some(buf) = from.take_queued()
+        {
+            self.append(&buf, meter);
+        }
+    }
+
     /// Takes what has come already, without waiting.
     pub fn take_ready(&mut self, from: S, meter: &Meter) {
+        if self.receiving {
+            return self.take_queued(from, meter);
+        }
         let mut bytes = [0; READY_BYTES];
         while self.state == State::Open {
             match from.sock_ref(|socket| (&*socket).read(&mut bytes)) {
@@ -268,8 +278,12 @@ impl HoldCell {
         Some(value)
     }
 
-    /// Keeps what the inspect stage held of the client, for the stages that follow and for the server.
+    /// Keeps what the inspect stage held of the client, for the stages that follow and for the server. Also without a byte yet when the ring
+    /// is receiving, so that a session that waits for long is parked.
     pub fn put_client(&self, held: Held) {
+        if held.is_empty() && held.state == State::Open && !held.receiving {
+            return;
+        }
         let response = self.0.take().and_then(|hold| hold.response);
         self.0.set(Some(Box::new(Hold { client: held, response })));
     }

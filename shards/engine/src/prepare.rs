@@ -45,9 +45,7 @@ pub(crate) async fn reach(session: &Rc<Session>) -> Result<Sock, Termination> {
         let delay_ms = rules.response_inspect_delay.map(|delay| delay.get());
         session.hold.put_inspection(Inspection { delay_ms });
     }
-    if !held.is_empty() || held.state() != State::Open {
-        session.hold.put_client(held);
-    }
+    session.hold.put_client(held);
     let reached = assign::reach(session, backend, preference).await;
     match reached {
         // The request has been dealt with: what was noted for it alone goes.

@@ -185,3 +185,26 @@ fn slow_clients_do_not_keep_the_buffers() {
         });
     }
 }
+
+#[test]
+fn bytes_that_are_there_are_taken_in_order_without_waiting() {
+    in_both_modes(|_| async {
+        let (near, mut far) = pair();
+        let (mut held, meter) = (Held::new(LIMIT), Meter::new());
+        held.take_ready(near.handle(), &meter);
+        assert!(held.is_empty());
+        far.write_all(b"abc").expect("write");
+        held.take_ready(near.handle(), &meter);
+        assert_eq!((held.as_slice(), held.state()), (&b"abc"[..], State::Open));
+        // Once the ring receives, what it has comes first.
+        let mut wait = Box::pin(held.more(near.handle(), &meter));
+        let _ = std::future::poll_fn(|context| std::task::Poll::Ready(wait.as_mut().poll(context).is_ready())).await;
+        drop(wait);
+        far.write_all(b"def").expect("write");
+        ring::sleep_ms(20).await;
+        far.write_all(b"ghi").expect("write");
+        held.take_ready(near.handle(), &meter);
+        hold(&mut held, &near, &meter, 9).await;
+        assert_eq!((held.as_slice(), meter.bytes.get()), (&b"abcdefghi"[..], 9));
+    });
+}
