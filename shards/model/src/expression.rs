@@ -51,17 +51,18 @@ impl SampleType {
     /// fail on a value, as text that is no address does.
     pub const fn casts_to(self, to: Self) -> bool {
         use SampleType as T;
-        match (self, to) {
-            (_, T::Any | T::Same) | (T::Any | T::Same, _) => true,
-            (T::Boolean, T::Boolean | T::Integer | T::String | T::Binary) => true,
-            (T::Integer, T::Boolean | T::Integer | T::Ipv4 | T::Address | T::Ipv6 | T::String | T::Binary) => true,
-            (T::Address, T::Address | T::Ipv4 | T::Ipv6 | T::Boolean | T::Integer | T::String | T::Binary) => true,
-            (T::Ipv4, T::Boolean | T::Ipv4 | T::Ipv6 | T::Address | T::Integer | T::String | T::Binary) => true,
-            (T::Ipv6, T::Ipv6 | T::Ipv4 | T::Address | T::String | T::Binary) => true,
-            (T::String, T::String | T::Integer | T::Boolean | T::Ipv4 | T::Ipv6 | T::Address | T::Binary) => true,
-            (T::Binary, T::Binary | T::String) => true,
-            _ => false,
-        }
+        matches!(
+            (self, to),
+            (_, T::Any | T::Same)
+                | (T::Any | T::Same, _)
+                | (T::Boolean, T::Boolean | T::Integer | T::String | T::Binary)
+                | (T::Integer, T::Boolean | T::Integer | T::Ipv4 | T::Address | T::Ipv6 | T::String | T::Binary)
+                | (T::Address, T::Address | T::Ipv4 | T::Ipv6 | T::Boolean | T::Integer | T::String | T::Binary)
+                | (T::Ipv4, T::Boolean | T::Ipv4 | T::Ipv6 | T::Address | T::Integer | T::String | T::Binary)
+                | (T::Ipv6, T::Ipv6 | T::Ipv4 | T::Address | T::String | T::Binary)
+                | (T::String, T::String | T::Integer | T::Boolean | T::Ipv4 | T::Ipv6 | T::Address | T::Binary)
+                | (T::Binary, T::Binary | T::String)
+        )
     }
 }
 

@@ -1,18 +1,14 @@
 //! Patterns that values are compared with, compiled at load: the right-hand side of ACLs, and map files (HAProxy manual sections 7.1.1 to
 //! 7.1.6 and `map`).
 //!
-//! The configuration's parser makes them of words and of the contents of files, `policy::pattern` matches. Never reads files.
+//! The configuration's parser fills them, `policy::pattern` matches. Never reads files.
 
 mod index;
-mod map;
-mod parse;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 pub use index::{Index, Networks, Numbers, Texts};
-pub use map::{Map, MapError};
-pub use parse::{separates_directories, separates_domains};
 
 /// How a value is compared with patterns (`-m METHOD`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +60,28 @@ impl MatchMethod {
     ];
 }
 
+impl MatchMethod {
+    /// For methods that look for a part of the value: whether a byte ends a part (section 7.1.3).
+    pub fn separator(self) -> Option<fn(u8) -> bool> {
+        match self {
+            Self::Directory => Some(|byte| matches!(byte, b'/' | b'?')),
+            Self::Domain => Some(|byte| matches!(byte, b'/' | b'?' | b'.' | b':')),
+            _ => None,
+        }
+    }
+}
+
+/// Separators around a pattern do not count.
+fn trim(pattern: &mut Pattern, separates: fn(u8) -> bool) {
+    if let Pattern::Bytes(bytes) = pattern {
+        let start = bytes.iter().position(|&byte| !separates(byte)).unwrap_or(bytes.len());
+        let end = bytes.iter().rposition(|&byte| !separates(byte)).map_or(start, |last| last + 1);
+        if end - start < bytes.len() {
+            *bytes = bytes[start..end].into();
+        }
+    }
+}
+
 /// The patterns of one ACL line or map, and how they match.
 #[derive(Clone, Debug)]
 pub struct Patterns {
@@ -77,7 +95,12 @@ pub struct Patterns {
 
 impl Patterns {
     /// Patterns to compare with, in the order written; `Found` and `Boolean` may have none.
-    pub fn new(method: MatchMethod, ignore_case: bool, list: Vec<Pattern>) -> Self {
+    pub fn new(method: MatchMethod, ignore_case: bool, mut list: Vec<Pattern>) -> Self {
+        if let Some(separates) = method.separator() {
+            for pattern in &mut list {
+                trim(pattern, separates);
+            }
+        }
         let index = Arc::new(Index::new(method, ignore_case, &list));
         Self { method, ignore_case, list, index }
     }
@@ -117,6 +140,17 @@ pub enum Pattern {
     Bytes(Arc<[u8]>),
     /// A regular expression.
     Regex(Regex),
+}
+
+/// A map file: keys as patterns, each with its value (`map_*` converters).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// The file as named in the configuration.
+    pub file: Arc<str>,
+    /// The keys.
+    pub keys: Patterns,
+    /// The value of each key, by position; converted to the output type when it is used.
+    pub values: Vec<Arc<[u8]>>,
 }
 
 /// A compiled regular expression; equal to another when the text and the flag are.

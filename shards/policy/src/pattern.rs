@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use aho_corasick::AhoCorasick;
 use memchr::memmem;
 use ringmain_model::SampleType;
-use ringmain_model::pattern::{Index, MatchMethod, Networks, Pattern, Patterns, separates_directories, separates_domains};
+use ringmain_model::pattern::{Index, MatchMethod, Networks, Pattern, Patterns};
 
 use crate::expression::Value;
 
@@ -96,17 +96,9 @@ fn find_part(automaton: &AhoCorasick, method: MatchMethod, value: &[u8]) -> Opti
     found.map(|found| found.pattern().as_usize()).min()
 }
 
-fn separator(method: MatchMethod) -> Option<fn(u8) -> bool> {
-    match method {
-        MatchMethod::Directory => Some(separates_directories),
-        MatchMethod::Domain => Some(separates_domains),
-        _ => None,
-    }
-}
-
 /// Whether nothing but separators or ends is around a part; substrings may have anything around them.
 fn stands_alone(method: MatchMethod, value: &[u8], start: usize, end: usize) -> bool {
-    let Some(separates) = separator(method) else { return true };
+    let Some(separates) = method.separator() else { return true };
     let free = |byte: Option<&u8>| byte.is_none_or(|&byte| separates(byte));
     free(start.checked_sub(1).and_then(|before| value.get(before))) && free(value.get(end))
 }
@@ -131,7 +123,7 @@ fn matches_bytes(method: MatchMethod, ignore_case: bool, pattern: &[u8], value: 
 
 /// Whether an empty pattern matches: for `dir` and `dom` nothing is left of a pattern of separators, and only a value of separators is like it.
 fn is_like_nothing(method: MatchMethod, value: &[u8]) -> bool {
-    separator(method).is_none_or(|separates| value.iter().all(|&byte| separates(byte)))
+    method.separator().is_none_or(|separates| value.iter().all(|&byte| separates(byte)))
 }
 
 /// The IPv4 address within a mapped (`::ffff:a.b.c.d`), compatible (`::a.b.c.d`) or 6to4 (`2002:...`) address, section 7.1.6.

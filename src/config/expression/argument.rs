@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use ringmain_model::pattern::Regex;
-use ringmain_model::{Argument, Milliseconds, SampleType};
+use ringmain_model::{Argument, Milliseconds, SampleType, Scope};
 use ringmain_policy::expression::{ArgumentCheck, Parameter};
 
 use super::Compiler;
@@ -174,7 +174,9 @@ impl Compiler<'_, '_> {
                 Some(value) => Argument::Text(value.into()),
                 None => Argument::Absent,
             }),
-            Parameter::Variable | Parameter::VariableName => self.variable(text, given.span()).map(Argument::Variable),
+            Parameter::Variable => self.variable(text, given.span()).map(Argument::Variable),
+            Parameter::VariableName if !starts_with_scope(text) => Some(Argument::Text(text.into())),
+            Parameter::VariableName => self.variable(text, given.span()).map(Argument::Variable),
             Parameter::IntegerOrVariable => match integer(text) {
                 Some(number) => Some(Argument::Integer(number)),
                 None if text.contains('.') => self.variable(text, given.span()).map(Argument::Variable),
@@ -288,9 +290,14 @@ impl Compiler<'_, '_> {
     }
 }
 
+/// Whether a text names a variable.
+fn starts_with_scope(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(scope, _)| Scope::ALL.iter().any(|known| known.name() == scope))
+}
+
 /// Whether an empty text is a value of its own.
 fn takes_empty(parameter: Parameter) -> bool {
-    matches!(parameter, Parameter::Text)
+    matches!(parameter, Parameter::Text | Parameter::VariableName)
 }
 
 /// Whether an argument that is left out between others is plainly absent.
@@ -312,7 +319,8 @@ fn expected(parameter: Parameter) -> &'static str {
         Parameter::Server => "a server",
         Parameter::Table | Parameter::OtherTable => "a stick table",
         Parameter::Environment => "the name of an environment variable",
-        Parameter::Variable | Parameter::VariableName => "a variable such as 'txn.name'",
+        Parameter::Variable => "a variable such as 'txn.name'",
+        Parameter::VariableName => "a text or a variable such as 'txn.name'",
         Parameter::IntegerOrVariable => "a whole number or a variable such as 'txn.name'",
         Parameter::Regex => "a regular expression",
         Parameter::Map => "a map file",

@@ -93,7 +93,7 @@ fn decimal(key: &[u8]) -> u32 {
 }
 
 /// Jenkins' integer hash, multiplied by 3 * 2^30 + 1 so that close results spread over the ring.
-pub(super) fn avalanche(value: u32) -> u32 {
+pub(crate) fn avalanche(value: u32) -> u32 {
     let mut hash = value;
     hash = hash.wrapping_add(0x7ed5_5d16).wrapping_add(hash << 12);
     hash = (hash ^ 0xc761_c23c) ^ (hash >> 19);

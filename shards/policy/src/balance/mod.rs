@@ -4,7 +4,7 @@
 //! [`Picker::pick`] for each connection. What changes with every connection (the ticket, the loads) stays outside and is passed in. Nothing
 //! here allocates while picking, reads a clock, or keeps count of anything.
 
-mod hash;
+pub(crate) mod hash;
 mod map;
 mod ring;
 mod schedule;

@@ -122,6 +122,10 @@ pub trait Facts {
     fn now_ms(&self) -> u64;
     /// Microseconds since 1970.
     fn wall_us(&self) -> u64;
+    /// Seconds that local time is ahead of UTC at this second since 1970, and the name of the zone then.
+    fn local_zone(&self, _seconds: i64) -> (i32, &str) {
+        (0, "UTC")
+    }
     /// A random number.
     fn random(&self) -> u64;
     /// The host's name.

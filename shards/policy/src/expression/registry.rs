@@ -45,7 +45,7 @@ pub enum Parameter {
     Variable,
     /// A number, or a variable that holds one.
     IntegerOrVariable,
-    /// Text, or a variable whose value is used (`concat`, `strcmp`, `secure_memcmp`).
+    /// Text, or a variable whose value is used (`hmac`).
     VariableName,
     /// A regular expression; flags are in the argument after it.
     Regex,

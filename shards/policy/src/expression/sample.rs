@@ -29,6 +29,14 @@ impl Data<'_> {
         Data::Owned(SmallVec::from_slice(self.bytes()))
     }
 
+    /// The bytes, copied when they are borrowed.
+    pub fn into_owned(self) -> SmallVec<[u8; 64]> {
+        match self {
+            Self::Borrowed(bytes) => SmallVec::from_slice(bytes),
+            Self::Owned(bytes) => bytes,
+        }
+    }
+
     /// The part from `start` to `end`, both cut to the length. Copies only what is not borrowed.
     pub fn part(self, start: usize, end: usize) -> Self {
         let clamp = |length: usize| (start.min(length), end.min(length).max(start.min(length)));
