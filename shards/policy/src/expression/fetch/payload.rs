@@ -60,7 +60,8 @@ fn check_block(arguments: &[Argument]) -> Result<(), (usize, String)> {
     Ok(())
 }
 
-/// Turns the third argument into a number, followed by 1 when it counts from the end of the length on.
+/// Turns the third argument into a number, followed by 1 when it counts from the end of the length on. Without a sign it is absolute, as the
+/// manual says; HAProxy 2.6 itself mistakes such numbers for others.
 fn check_sized_block(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
     let (Argument::Integer(offset), Argument::Integer(width)) = (argument(arguments, 0), argument(arguments, 1)) else { return Ok(()) };
     let (offset, width) = (*offset, *width);
