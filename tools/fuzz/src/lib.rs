@@ -1,5 +1,7 @@
-//! What the fuzz targets share: loading a text as a configuration on a machine that is the same everywhere, and a process to talk to.
+//! What the fuzz targets share: loading a text as a configuration on a machine that is the same everywhere, a process to talk to, and what
+//! must hold for packets.
 
+pub mod mqtt;
 pub mod runtime;
 
 use std::net::{IpAddr, Ipv4Addr};
