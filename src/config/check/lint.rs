@@ -26,17 +26,6 @@ pub fn modes(proxies: &[ProxyBuilder], diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Rules that nothing makes anything of yet.
-pub fn rules_without_effect(proxy: &ProxyBuilder, diagnostics: &mut Diagnostics) {
-    let rules = &proxy.rules;
-    let lines = [&rules.acls, &rules.connection, &rules.session, &rules.content, &rules.response, &rules.use_servers, &rules.sticks];
-    let more = [&rules.force_persist, &rules.ignore_persist];
-    let conditions = rules.use_backends.iter().filter(|line| line.words.len() > 1);
-    for line in lines.into_iter().chain(more).flatten().chain(conditions).chain(&rules.hash_key) {
-        diagnostics.unsupported(line.span, "this rule is not supported here yet");
-    }
-}
-
 /// Warnings about whole proxies.
 pub fn warn(gathered: &Gathered, routes: &[Route], diagnostics: &mut Diagnostics) {
     let serving: Vec<&ProxyBuilder> = gathered.proxies.iter().filter(|proxy| proxy.is_back()).collect();

@@ -3,6 +3,7 @@
 //! `load` calls `check` for both languages. Each setting is understood by its entry in the keyword registry, which fills a builder; the
 //! files here put the builders together. Opens nothing and starts nothing, but asks the given names for hosts, users and groups.
 
+pub mod action;
 pub mod address;
 mod arguments;
 mod backend;
@@ -13,10 +14,12 @@ mod frontend;
 mod lint;
 mod number;
 pub mod rule_lines;
+mod rules;
 mod sections;
 mod server;
 pub mod tables;
 mod track;
+mod variables;
 
 use ringmain_model::{Model, TableId};
 
@@ -38,21 +41,19 @@ pub fn check(
 ) -> Option<Model> {
     let gathered = sections::gather(draft, sources, context, diagnostics);
     lint::modes(&gathered.proxies, diagnostics);
-    let tables = tables::Tables::new(&gathered.tables, sources, diagnostics);
-    for proxy in &gathered.proxies {
-        lint::rules_without_effect(proxy, diagnostics);
-    }
+    let mut tables = tables::Tables::new(&gathered.tables, sources, diagnostics);
     let numbers = number::proxies(&gathered, sources, diagnostics);
     let directory = backend::Directory::new(&gathered.proxies, sources, diagnostics);
     let routes = frontend::routes(&gathered.proxies, &directory, diagnostics);
     let limits = capacity::limits(&gathered, context);
     let fullconns = capacity::fullconns(&gathered.proxies, &directory, &routes, &limits);
-    let global = capacity::global(&gathered.global, &limits, environment);
+    let mut global = capacity::global(&gathered.global, &limits, environment);
     let mut names = ExpressionNames::new(&gathered.proxies);
     for (index, table) in tables.list.iter().enumerate() {
         names.add_table(table.name.clone(), TableId::new(index));
     }
     let mut compilation = Compilation::new(names, draft.directory.clone(), sources, environment, context);
+    global.variables = rules::variables(&gathered, &mut compilation, diagnostics);
     let logs = lint::Logs::new(&gathered, &mut compilation, diagnostics);
 
     let mut servers = Vec::new();
@@ -62,14 +63,20 @@ pub fn check(
         backends.push(backend::build(proxy, &numbers, range, fullconns[id.index()], logs.of(proxy)));
     }
     track::resolve(&gathered.proxies, &directory, &backends, &mut servers, diagnostics);
-    let frontends = frontend::build(&gathered, &numbers, &routes, &limits, &logs, sources, diagnostics);
+    let mut frontends = frontend::build(&gathered, &numbers, &routes, &limits, &logs, sources, diagnostics);
+    rules::compile(&gathered, &directory, &mut tables, &mut compilation, (&mut frontends, &mut backends), diagnostics);
 
     lint::warn(&gathered, &routes, diagnostics);
     if let Some(span) = gathered.global.zero_warning {
         lint::refuse_warnings(span, diagnostics);
     }
     let variables = compilation.into_variables();
-    (!diagnostics.failed()).then_some(Model { frontends, backends, servers, tables: tables.list, variables, ..Model::empty(global) })
+    if diagnostics.failed() {
+        return None;
+    }
+    let mut model = Model { global, frontends, backends, servers, tables: tables.list, variables };
+    variables::renumber(&mut model);
+    Some(model)
 }
 
 /// "at file:line", for messages that name a second place.

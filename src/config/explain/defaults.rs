@@ -16,7 +16,9 @@ pub fn collect(sections: &mut [Section]) -> Option<Section> {
         let Some(keyword) = keyword_at(SectionKind::Listen, &path) else { continue };
         let taken = defaults.settings.iter().any(|(known, _)| *known == path);
         // A defaults section that disables all proxies would be a trap for the next one.
-        if taken || keyword.name == "disabled" || !keyword.places.contains(Places::DEFAULTS) {
+        // Rules and what belongs to them need a defaults section with a name.
+        let is_rule = keyword.name == "acl" || keyword.name.starts_with("tcp-");
+        if taken || is_rule || keyword.name == "disabled" || !keyword.places.contains(Places::DEFAULTS) {
             continue;
         }
         let applies: Vec<&Section> = sections.iter().filter(|section| keyword.places.contains(Places::of(section.kind))).collect();

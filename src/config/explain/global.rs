@@ -56,6 +56,7 @@ fn process(section: &mut Section, global: &Part<'_, Global>) {
             section.set(name, Path::display(path).to_string());
         }
     };
+    path(section, "state_file", &own.state_file);
     path(section, "pidfile", &own.pidfile);
     path(section, "chroot", &own.chroot);
     for (name, id) in [("uid", own.uid), ("gid", own.gid)] {

@@ -8,13 +8,14 @@ mod address;
 mod defaults;
 mod global;
 mod proxy;
+mod rules;
 mod server;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use ringmain_model::{Backend, BackendId, Frontend, Model};
+use ringmain_model::{Backend, BackendId, Frontend, Model, TableId};
 
 use super::Loaded;
 use super::check::{Context, Names};
@@ -115,6 +116,7 @@ fn print(model: &Model, references: &[Model]) -> String {
     let mut sections = Vec::new();
     let mut global = Section::new(SectionKind::Global, None);
     global::print(&mut global, &Part::of(model, references, |model| &model.global));
+    rules::variables(&mut global, &model.global, model);
     if !global.is_empty() {
         sections.push(global);
     }
@@ -124,13 +126,33 @@ fn print(model: &Model, references: &[Model]) -> String {
     let all_numbered = proxies.iter().any(|proxy| differs(proxy, ALL));
     let section = |proxy: &Proxy<'_>| {
         let numbered = all_numbered || differs(proxy, DERIVED);
-        proxy::print(proxy, model, references, numbered.then(|| number(proxy, model)))
+        proxy::print(proxy, own_table(proxy, &proxies, model), model, references, numbered.then(|| number(proxy, model)))
     };
     let mut printed: Vec<Section> = proxies.iter().map(section).collect();
     sections.extend(defaults::collect(&mut printed));
+    let mut places: Vec<Option<usize>> = proxies.iter().map(|proxy| own_table(proxy, &proxies, model).map(TableId::index)).collect();
+    for (index, table) in model.tables.iter().enumerate().filter(|(index, _)| !places.contains(&Some(*index))).collect::<Vec<_>>() {
+        // Tables keep their order.
+        let at = places.iter().position(|place| place.is_some_and(|place| place > index)).unwrap_or(places.len());
+        let mut section = Section::new(SectionKind::Table, Some(&table.name));
+        rules::table(&mut section, TableId::new(index), model);
+        printed.insert(at, section);
+        places.insert(at, Some(index));
+    }
     sections.append(&mut printed);
     let text: String = sections.iter().map(Section::render).collect();
     format!("{}\n", text.trim_end())
+}
+
+/// The stick table that is named after a proxy. Of a frontend and a backend of one name the backend has it.
+fn own_table(proxy: &Proxy<'_>, all: &[Proxy<'_>], model: &Model) -> Option<TableId> {
+    let name = match (proxy.front, proxy.back) {
+        (_, Some((_, back))) => &back.name,
+        (Some((_, front)), None) => &front.name,
+        (None, None) => return None,
+    };
+    let elsewhere = proxy.back.is_none() && all.iter().any(|other| other.back.is_some_and(|(_, back)| back.name == *name));
+    model.tables.iter().position(|table| table.name == *name && !elsewhere).map(TableId::new)
 }
 
 /// HAProxy's number of a proxy.
@@ -149,8 +171,20 @@ fn proxies(model: &Model) -> Vec<Proxy<'_>> {
     let serving: HashSet<(u32, &str)> = model.backends.iter().map(|back| (back.proxy_id, &*back.name)).collect();
     let listens: HashSet<(u32, &str)> =
         model.frontends.iter().map(|front| (front.proxy_id, &*front.name)).filter(|identity| serving.contains(identity)).collect();
+    let tables: HashMap<&str, usize> = model.tables.iter().enumerate().map(|(index, table)| (&*table.name, index)).collect();
+    let table = |name: &str| tables.get(name).copied();
     let mut proxies = Vec::new();
     loop {
+        // The one whose tables come first must come first, too.
+        let first_table = |names: &mut dyn Iterator<Item = &str>| names.filter_map(table).min().unwrap_or(usize::MAX);
+        let front_waits = fronts
+            .peek()
+            .and_then(|(_, front)| table(&front.name))
+            .is_some_and(|own| first_table(&mut backs.clone().map(|(_, back)| &*back.name)) < own);
+        let back_waits = backs
+            .peek()
+            .and_then(|(_, back)| table(&back.name))
+            .is_some_and(|own| first_table(&mut fronts.clone().map(|(_, front)| &*front.name)) < own);
         let back_is_listen = backs.peek().is_some_and(|(_, back)| listens.contains(&(back.proxy_id, &*back.name)));
         let front_is_listen = fronts.peek().is_some_and(|(_, front)| listens.contains(&(front.proxy_id, &*front.name)));
         match (fronts.peek().copied(), backs.peek().copied()) {
@@ -159,7 +193,9 @@ fn proxies(model: &Model) -> Vec<Proxy<'_>> {
                 proxies.push(Proxy { front: fronts.next(), back: backs.next() });
             }
             // A half of a 'listen' waits for its other half.
-            (Some((_, front)), Some((_, back))) if back_is_listen || (!front_is_listen && front.proxy_id <= back.proxy_id) => {
+            (Some((_, front)), Some((_, back)))
+                if back_is_listen || (!front_is_listen && !front_waits && (back_waits || front.proxy_id <= back.proxy_id)) =>
+            {
                 proxies.push(Proxy { front: fronts.next(), back: None });
             }
             (_, Some(_)) => proxies.push(Proxy { front: None, back: backs.next() }),

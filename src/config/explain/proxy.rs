@@ -3,14 +3,15 @@
 use crate::config::draft::SectionKind;
 use ringmain_model::{
     Backend, BackendOptions, Balance, Bind, Expression, Frontend, FrontendOptions, Hash, HashFunction, HashMethod, Ipv6Binding,
-    LogSettings, Milliseconds, Model, SplicePolicy,
+    LogSettings, Milliseconds, Model, SplicePolicy, TableId,
 };
 
 use super::writer::{Section, Value, duration};
-use super::{ALL, DERIVED, PLAIN, Part, Proxy, address, backend_name, global, server};
+use super::{ALL, DERIVED, PLAIN, Part, Proxy, address, backend_name, global, rules, server};
+use crate::config::expression::quoted;
 
 /// The section of one proxy, with its number where it must be written.
-pub fn print(proxy: &Proxy<'_>, model: &Model, references: &[Model], number: Option<u32>) -> Section {
+pub fn print(proxy: &Proxy<'_>, own_table: Option<TableId>, model: &Model, references: &[Model], number: Option<u32>) -> Section {
     let (kind, name, description, disabled, log) = match (proxy.front, proxy.back) {
         (Some((_, front)), back) => {
             let kind = if back.is_some() { SectionKind::Listen } else { SectionKind::Frontend };
@@ -33,6 +34,7 @@ pub fn print(proxy: &Proxy<'_>, model: &Model, references: &[Model], number: Opt
         frontend(&mut section, model, references, index, proxy.back.map(|(index, _)| index));
     }
     logging(&mut section, log, model);
+    rules::print(&mut section, proxy.front.map(|(_, front)| front), proxy.back.map(|(_, back)| back), own_table, model);
     if let Some((index, _)) = proxy.back {
         backend(&mut section, model, references, index, proxy.front.is_some());
     }
@@ -222,7 +224,7 @@ fn balance(balance: Balance, key: Option<&Expression>) -> String {
         Balance::LeastConnections => "leastconn".into(),
         Balance::First => "first".into(),
         Balance::Source => "source".into(),
-        Balance::Hash => format!("hash {}", key.map_or("", |key| &*key.source)),
+        Balance::Hash => format!("hash {}", quoted(key.map_or("", |key| &*key.source))),
         Balance::Random { draws } => format!("random({draws})"),
     }
 }

@@ -38,6 +38,7 @@ use names::Variables;
 
 pub use known::{is_known_converter, is_known_fetch};
 pub use names::Names;
+pub use predefined::TCP as PREDEFINED_ACLS;
 pub use site::Site;
 pub use text::{Text, quoted, written};
 

@@ -2,9 +2,9 @@
 
 use ringmain_model::Milliseconds;
 
+use crate::config::check::action::capture_length as captured_length;
 use crate::config::check::builder::{Arguments, GlobalBuilder, ProxyBuilder};
 use crate::config::draft::SectionKind;
-use crate::config::haproxy::value;
 use crate::config::keyword::{Keyword, Meaning, Places};
 
 const RULE: &str = "<action> [if|unless <condition>]";
@@ -160,9 +160,6 @@ fn delay(proxy: &ProxyBuilder, arguments: &mut Arguments<'_>) -> Option<Millisec
     delay
 }
 
-/// Longest captured value, in bytes: a line of a log has no room for more.
-const CAPTURE_LENGTH_MAX: i64 = 65_535;
-
 fn declare_capture(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
     let Some(direction) = arguments.required("'request'") else { return };
     match direction.text.as_str() {
@@ -190,13 +187,11 @@ fn capture_length(arguments: &mut Arguments<'_>) -> Option<u32> {
         return None;
     }
     let word = arguments.required("a number of bytes after 'len'")?;
-    match value::leading_number(&word.text) {
-        (length, true) if (1..=CAPTURE_LENGTH_MAX).contains(&length) => u32::try_from(length).ok(),
-        _ => {
-            arguments.error(word, format!("'{}' is not a length between 1 and {CAPTURE_LENGTH_MAX}", word.text));
-            None
-        }
+    let length = captured_length(&word.text);
+    if length.is_none() {
+        arguments.error(word, format!("'{}' is not a length of captured values", word.text)).help("1 to 65535 bytes");
     }
+    length
 }
 
 fn set_variable(global: &mut GlobalBuilder, arguments: &mut Arguments<'_>) {
