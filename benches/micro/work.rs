@@ -10,16 +10,20 @@ use ringmain::config::check::{Context, Names};
 use ringmain::config::environment::Environment;
 use ringmain::config::haproxy::log_format;
 use ringmain::config::load_texts;
-use ringmain_model::Model;
+use ringmain_model::table::{Column, DataType, KeyType, Table};
+use ringmain_model::{Milliseconds, Model};
 use ringmain_policy::balance::{Input, Key, Load, Picker, ServerView};
 use ringmain_policy::log::Renderer;
 use ringmain_policy::record::{Connections, Peer, Record, Termination, Timers};
+use ringmain_policy::table::{self, Request, Share, StickServer};
 use ringmain_wire::syslog::{self, Date, Envelope};
 
 /// Servers of the configuration that is loaded.
 const CONFIGURED: usize = 1000;
 /// Servers to choose from.
 const CANDIDATES: usize = 100;
+/// Keys of the stick table.
+const KEYS: u64 = 100_000;
 /// Longest log line, in bytes.
 const LINE_BYTES: usize = 1024;
 
@@ -49,6 +53,7 @@ pub fn all() -> Vec<Work> {
     ] {
         all.push(pick(name, balance));
     }
+    all.push(stick_table("table/match-100k-keys"));
     all.extend([render("log/tcp-line"), envelope("syslog/rfc3164", syslog::rfc3164), envelope("syslog/rfc5424", rfc5424)]);
     all
 }
@@ -130,6 +135,37 @@ fn backend_of(balance: &str) -> ringmain_model::Backend {
 fn build(name: &'static str) -> Work {
     let (backend, views) = (backend_of("roundrobin"), views(1000));
     Work { name, run: Box::new(move || drop(black_box(Picker::build(&backend, black_box(&views))))) }
+}
+
+/// A stick table of clients that return one after the other. It is filled at the first use: the other benches need not wait for it.
+fn stick_table(name: &'static str) -> Work {
+    let column = |data| Column { data, period: None, length: 1 };
+    let declared = Table {
+        name: "b".into(),
+        key: KeyType::String { length: 32 },
+        size: KEYS as u32,
+        expire: Some(Milliseconds(1_800_000)),
+        no_purge: false,
+        write_to: None,
+        columns: vec![column(DataType::ServerId), column(DataType::ServerKey)],
+    };
+    let key = |number: u64| table::Key::new(format!("client-{number:013}").as_bytes());
+    let fill = move || {
+        let mut share = Share::new(&declared, 0, 1, 1);
+        for number in 0..KEYS {
+            let server = StickServer { id: 1, name: "s1".into() };
+            share.apply(0, &Request::Store { key: key(number), server });
+        }
+        share
+    };
+    let (mut share, mut turn) = (None, 0_u64);
+    let run = move || {
+        turn += 1;
+        // The step has no factor in common with the number of keys, so that each comes, far from the one before.
+        let request = Request::Match { key: key(turn.wrapping_mul(70_001) % KEYS) };
+        black_box(share.get_or_insert_with(&fill).apply(turn / 1000, &request));
+    };
+    Work { name, run: Box::new(run) }
 }
 
 /// Every server has a free slot and some connections, no two neighbours the same number.

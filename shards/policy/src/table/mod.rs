@@ -9,11 +9,13 @@
 //!   tracked connection is one if `conn_cur` or its bytes are stored. Reading is not (`in_table`, `table_*`, `sc_*`, `show table`).
 //! - Tracking counts the connection at every level. `sess_cnt` and `sess_rate` count entries tracked by `tcp-request connection` and
 //!   `session` rules, when the session begins, and not those tracked by `content` rules. Bytes are counted when the connection ends.
-//! - When the table is full the entry longest unused makes room, unless a session tracks it. HAProxy drops a 256th of the table at once;
-//!   here one entry goes at a time. With `nopurge` new keys are refused instead.
+//! - When the table is full the entry longest unused makes room, unless a session tracks it. HAProxy drops a 256th of the table and one
+//!   more at once; here one entry goes at a time. With `nopurge` new keys are refused instead.
 //! - An entry that a session tracks is never removed, neither by time nor by room nor by command; one whose time has passed meanwhile goes
 //!   when the last session lets it go.
 //! - A rate's period begins with its first event; a lone event counts as one until its period and the next are over.
+//! - String keys keep `len` bytes, 31 without `len`, and end at the first zero byte; binary keys are cut or filled to `len`, 32 without;
+//!   numbers keep their low 32 bits; `ip` takes `::ffff:a.b.c.d` but no other IPv6 address. An empty string is a key like any other.
 //! - Counters stop at their largest value; HAProxy's start over at 0.
 
 mod apply;
