@@ -14,6 +14,7 @@ mod hash;
 mod json;
 mod logic;
 mod map;
+mod mqtt;
 mod network;
 mod number;
 mod protobuf;
@@ -44,6 +45,7 @@ pub(super) const FAMILIES: &[&[ConverterEntry]] = &[
     json::ENTRIES,
     protobuf::ENTRIES,
     fix::ENTRIES,
+    mqtt::ENTRIES,
     table::COLUMNS,
     table::ENTRIES,
 ];
