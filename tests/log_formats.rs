@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
 use log_common::{HaProxy, inherited, offset_s, received, receiver, refusing, session};
-use ringmain::config::diagnostic::{Diagnostics, SourceId, Span};
+use ringmain::config::diagnostic::{Diagnostics, SourceId, Sources, Span};
 use ringmain::config::draft::Word;
 use ringmain::config::haproxy::log_format;
 use ringmain_model::log_format::{LogFormat, LogVariable};
@@ -37,7 +37,7 @@ fn server() -> SocketAddr {
 fn compiled(text: &str) -> LogFormat {
     let span = Span { source: SourceId(0), start: 0, end: text.len() as u32 };
     let mut diagnostics = Diagnostics::default();
-    let format = log_format::parse(&Word { text: text.to_owned(), span }, &mut diagnostics);
+    let format = log_format::parse(&Word { text: text.to_owned(), span }, &Sources::default(), &mut diagnostics);
     assert!(diagnostics.list().is_empty(), "{text}: {diagnostics:?}");
     format.expect("a format")
 }

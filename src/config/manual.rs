@@ -1,9 +1,10 @@
-//! What the program says about keywords: `--help-keyword NAME` and README's table, both from the registry.
+//! What the program says about keywords, fetches and converters: `--help-keyword NAME` and README's tables, all from the registries.
 //!
 //! Called by the command line and by the test that keeps README.md current. Never prints by itself.
 
 use std::fmt::Write;
 
+use super::expression::manual as expressions;
 use super::keyword::{self, Keyword, Scope, Status};
 use super::toml::key_of;
 
@@ -16,15 +17,17 @@ const SCOPES: [(Scope, &str, &str); 5] = [
     (Scope::Peers, "Section `peers`", "the top of the file, as in [table.NAME]"),
 ];
 
-/// The text of `--help-keyword NAME`: every keyword with this name in either language's spelling, in every place it may stand.
+/// The text of `--help-keyword NAME`: every keyword with this name in either language's spelling, in every place it may stand, and every
+/// fetch and converter of this name.
 ///
 /// # Errors
 /// A sentence that says that there is none, and which one was probably meant.
 pub fn help(name: &str) -> Result<String, String> {
     let entries: Vec<(Scope, &Keyword)> =
         all().filter(|(scope, keyword)| keyword.name == name || key_of(*scope, keyword.name) == name).collect();
-    if entries.is_empty() {
-        let meant = keyword::nearest(name, all().map(|(_, keyword)| keyword.name));
+    let of_expressions = expressions::help(name);
+    if entries.is_empty() && of_expressions.is_empty() {
+        let meant = keyword::nearest(name, all().map(|(_, keyword)| keyword.name).chain(expressions::names()));
         let hint = meant.map(|meant| format!("; did you mean '{meant}'?")).unwrap_or_default();
         return Err(format!("there is no keyword '{name}'{hint}"));
     }
@@ -37,6 +40,7 @@ pub fn help(name: &str) -> Result<String, String> {
         }
         text.push('\n');
     }
+    text.push_str(&of_expressions);
     Ok(text)
 }
 
@@ -55,6 +59,7 @@ pub fn overview() -> String {
         }
         text.push('\n');
     }
+    text.push_str(&expressions::overview());
     text
 }
 
@@ -70,6 +75,7 @@ pub fn markdown() -> String {
         list(&mut text, "Accepted without effect, listed by `-c -V`", scope, Status::NoEffect);
         list(&mut text, "Known, refused as \"not supported yet\"", scope, Status::Unsupported);
     }
+    text.push_str(&expressions::markdown());
     text
 }
 
@@ -115,6 +121,8 @@ mod tests {
         assert!(text.contains("timeout client-fin <time>") && text.contains("key 'timeout.client_fin'"), "{text}");
         assert_eq!(help("timeout.client_fin"), Ok(text));
         assert_eq!(help("maxcon"), Err("there is no keyword 'maxcon'; did you mean 'maxconn'?".into()));
+        assert!(help("src").expect("known").contains("fetch, gives: "));
+        assert_eq!(help("lenght"), Err("there is no keyword 'lenght'; did you mean 'length'?".into()));
         assert!(help("maxconn").expect("known").matches("status: supported").count() >= 4, "global, proxy, bind and server");
     }
 

@@ -7,7 +7,7 @@ use ringmain_model::rule::{Acl, Condition, Term};
 use super::Compiler;
 use super::acl;
 use super::site::Site;
-use super::text::written;
+use super::text::{Text, written};
 use crate::config::diagnostic::Span;
 use crate::config::draft::Word;
 
@@ -57,7 +57,8 @@ impl Compiler<'_, '_> {
                 continue;
             }
             last = word;
-            let span = Span { start: word.span.end.saturating_sub(name.len() as u32).max(word.span.start), ..word.span };
+            let text = Text::new(word, self.shared.sources);
+            let span = text.span(word.text.len() - name.len()..word.text.len());
             let acl = if name == "{" { self.anonymous(word, &mut words)? } else { self.used_acl(name, span) };
             match acl {
                 Some(acl) => {

@@ -10,6 +10,7 @@ mod chain;
 mod condition;
 mod files;
 mod known;
+pub mod manual;
 mod map;
 mod names;
 mod pattern;
@@ -177,6 +178,10 @@ impl<'a> Compiler<'_, 'a> {
     /// The expression within `%[...]` of a format, and where it ends.
     pub(crate) fn embedded(&mut self, text: &Text, start: usize, site: Site) -> Option<(Expression, usize)> {
         let (expression, end) = self.chain(text, start)?;
+        if text.as_str().get(start..end).is_some_and(|written| written.ends_with(',')) {
+            self.diagnostics.error(text.span(end - 1..end), "a converter is missing after this comma");
+            return None;
+        }
         self.available(&expression, text.span(start..end), site)?;
         Some((expression, end))
     }
@@ -206,5 +211,7 @@ impl<'a> Compiler<'_, 'a> {
     }
 }
 
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 mod tests;

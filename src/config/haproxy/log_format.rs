@@ -306,15 +306,14 @@ mod tests {
 
     #[test]
     fn mistakes_are_shown_where_they_are() {
-        use Class::{Error, Unsupported, Warning};
+        use Class::{Error, Warning};
         assert_eq!(findings("a %cj b"), [(Error, 2, 5, "unknown log variable '%cj'".into())]);
         assert_eq!(findings("%B %Tr"), [(Error, 3, 6, "log variable '%Tr' exists only in HTTP mode".into())]);
         assert_eq!(findings("%"), [(Error, 0, 1, "the format ends after '%'".into())]);
         assert_eq!(findings("100% ok"), [(Error, 3, 4, "'%' without a variable's name".into())]);
         assert_eq!(findings("%{+Q ci"), [(Error, 0, 7, "missing '}'".into())]);
         assert_eq!(findings("x%{+Q} ci"), [(Error, 1, 6, "flags without a variable behind them".into())]);
-        assert_eq!(findings("%[src"), [(Error, 0, 5, "missing ']'".into())]);
-        assert_eq!(findings("%{+Q}[src] x").iter().map(|found| (found.0, found.1, found.2)).collect::<Vec<_>>(), [(Unsupported, 0, 10)]);
+        assert_eq!(findings("%[src] x"), [(Error, 2, 8, "no expression can be used in this format".into())]);
         assert_eq!(findings("%{+Q,Z}ci"), [(Warning, 5, 6, "unknown flag 'Z' is ignored".into())]);
         assert_eq!(findings("%-x"), [(Warning, 0, 1, "this '%' is left out of the line".into())]);
         assert_eq!(findings("%nosuch %ci %zz").len(), 2);
