@@ -86,10 +86,20 @@ const PAYLOADS: &[&str] = &[
     "req.payload_lv(0,9)",
     "payload_lv(1,1)",
     "wait_end",
+    "req.rdp_cookie",
+    "rdp_cookie(MSTSHASH)",
+    "req.rdp_cookie(msts)",
 ];
 
-const REQUESTS: &[&[u8]] =
-    &[b"abcdefgh", b"\x03abcdef", b"\x00\x03abcdef", b"\x01\x02abcdef", b"\x00\x00\x00\x00", b"\0\0\0\0\0\0\0\0\x02abc"];
+const REQUESTS: &[&[u8]] = &[
+    b"abcdefgh",
+    b"\x03abcdef",
+    b"\x00\x03abcdef",
+    b"\x01\x02abcdef",
+    b"\x00\x00\x00\x00",
+    b"\0\0\0\0\0\0\0\0\x02abc",
+    b"\x03\x00\x00\x1d\x18\xe0\0\0\0\0\0Cookie: msts=j\r\n",
+];
 
 #[test]
 fn received_bytes_give_the_same_at_every_length() {
@@ -167,7 +177,7 @@ fn compare_payload(source: &str, request: &[u8], words: &[&str], half_closes: bo
     if words[0] == "1" {
         let decided = outcome(waited || half_closes).unwrap_or_else(|why| panic!("{case}; {why:?}"));
         let value = match decided.value {
-            Value::Binary(data) => data.bytes().iter().map(|byte| format!("{byte:02X}")).collect(),
+            Value::Binary(data) | Value::String(data) => data.bytes().iter().map(|byte| format!("{byte:02X}")).collect(),
             Value::Boolean(value) => format!("{:016X}", u8::from(value)),
             other => panic!("{case}; {other:?}"),
         };

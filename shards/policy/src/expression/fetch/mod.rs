@@ -9,6 +9,7 @@ mod load;
 mod mqtt;
 mod payload;
 mod process;
+mod rdp;
 mod session;
 mod tracked;
 
@@ -31,6 +32,7 @@ pub(super) const FAMILIES: &[&[FetchEntry]] = &[
     tracked::STATE,
     payload::ENTRIES,
     mqtt::ENTRIES,
+    rdp::ENTRIES,
 ];
 
 type Run = for<'a> fn(Evaluation<'a>, &'a [Argument]) -> Outcome<'a>;

@@ -2,6 +2,7 @@
 
 mod mqtt;
 mod payload;
+mod rdp;
 mod tracked;
 
 use std::net::SocketAddr;

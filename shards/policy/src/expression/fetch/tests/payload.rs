@@ -115,3 +115,30 @@ fn nothing_is_awaited_after_the_end_of_inspection() {
     }
     assert_eq!([given(&facts, "req.payload(0,0),length", false), given(&facts, "req.payload(0,3),length", false)], ["~2", "?"]);
 }
+
+/// What is known of a prefix, as far as it may be relied on.
+fn settled(source: &str, bytes: &[u8]) -> Option<String> {
+    let facts = Literal { inspected_bytes_max: 64, ..Literal::of_request(bytes, false) };
+    Some(given(&facts, source, false)).filter(|value| value != "?" && !value.starts_with('~'))
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_settled_stays_so(bytes in proptest::collection::vec(0u8..6, 0..64), cut in 0usize..64, first in 0i64..70, second in 1i64..12, third in -9i64..9) {
+        let end = cut.min(bytes.len());
+        let sources = [
+            format!("req.payload({first},{second})"),
+            format!("req.payload({first},0)"),
+            format!("req.payload_lv({first},{second})"),
+            format!("req.payload_lv({first},{second},{})", third.abs()),
+            format!("req.payload_lv({first},{second},{:+})", third.max(-first - second)),
+            String::from("mqtt.client_id"),
+            String::from("req.rdp_cookie"),
+        ];
+        for source in sources {
+            if let Some(value) = settled(&source, &bytes[..end]) {
+                proptest::prop_assert_eq!(Some(value), settled(&source, &bytes), "{}", source);
+            }
+        }
+    }
+}
