@@ -59,9 +59,10 @@ fn check(arguments: &mut Vec<Argument>) -> Result<(), (usize, String)> {
 }
 
 fn is_valid<'a>(_: Evaluation<'a>, sample: Sample<'a>, _: &'a [Argument]) -> Outcome<'a> {
+    // What the first bytes say is final: bytes behind them change nothing.
     match haproxy::is_valid(data(sample.value).bytes()) {
-        Tri::Yes => answer(sample.may_change, Value::Boolean(true)),
-        Tri::No => answer(sample.may_change, Value::Boolean(false)),
+        Tri::Yes => answer(false, Value::Boolean(true)),
+        Tri::No => answer(false, Value::Boolean(false)),
         Tri::NeedMore => Err(Absent::Missing),
     }
 }
@@ -80,5 +81,5 @@ fn field_value<'a>(_: Evaluation<'a>, sample: Sample<'a>, arguments: &'a [Argume
         }
         Data::Owned(bytes) => Data::made(haproxy::field(&bytes, packet, field).ok_or(Absent::Missing)?.as_bytes()),
     };
-    answer(sample.may_change, Value::Binary(value))
+    answer(false, Value::Binary(value))
 }
