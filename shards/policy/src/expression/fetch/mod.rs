@@ -13,12 +13,10 @@ mod rdp;
 mod session;
 mod tracked;
 
-use ringmain_model::{Argument, Needs, SampleType};
+use ringmain_model::{Argument, Expression, Needs, SampleType};
 
-use super::registry::{ArgumentCheck, FetchEntry, Parameter};
+use super::registry::{ArgumentCheck, CONVERTERS, FETCHES, FetchEntry, Parameter, fetch_entry};
 use super::{Absent, Evaluation, Outcome, Sample, Value};
-
-pub use payload::response_name;
 
 /// All families.
 pub(super) const FAMILIES: &[&[FetchEntry]] = &[
@@ -34,6 +32,17 @@ pub(super) const FAMILIES: &[&[FetchEntry]] = &[
     mqtt::ENTRIES,
     rdp::ENTRIES,
 ];
+
+/// The same expression where a response is looked at: there `payload` and `payload_lv` are of the response (manual section 7.3.5).
+pub fn of_response(mut expression: Expression) -> Expression {
+    let name = FETCHES.get(usize::from(expression.fetch.entry)).and_then(|entry| payload::response_name(entry.name));
+    if let Some((index, entry)) = name.and_then(fetch_entry) {
+        expression.fetch.entry = index;
+        let converters = expression.converters.iter().filter_map(|call| CONVERTERS.get(usize::from(call.entry)));
+        expression.needs = converters.fold(entry.needs, |needs, converter| needs.and(converter.needs));
+    }
+    expression
+}
 
 type Run = for<'a> fn(Evaluation<'a>, &'a [Argument]) -> Outcome<'a>;
 

@@ -24,12 +24,12 @@ pub const ENTRIES: &[FetchEntry] = &[
     sized_block("res.payload_lv", Needs::RESPONSE, |e, a| sized_block_of(e, e.facts.response(), a)),
 ];
 
-/// What a name means where a response is looked at: there `payload` and `payload_lv` are of the response.
-pub fn response_name(name: &str) -> &str {
+/// The name of the response's fetch for those that are of whatever is looked at.
+pub(super) fn response_name(name: &str) -> Option<&'static str> {
     match name {
-        "payload" => "res.payload",
-        "payload_lv" => "res.payload_lv",
-        name => name,
+        "payload" => Some("res.payload"),
+        "payload_lv" => Some("res.payload_lv"),
+        _ => None,
     }
 }
 

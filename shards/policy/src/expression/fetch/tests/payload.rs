@@ -1,7 +1,7 @@
 //! What received bytes give at every prefix, as HAProxy 2.6 showed it with bytes sent one by one.
 
-use super::super::super::testing::Literal;
-use super::super::response_name;
+use super::super::super::testing::{Literal, expression};
+use super::super::of_response;
 use super::{check, given, refused};
 
 /// Values at every prefix from nothing to all bytes, of a request that goes on.
@@ -84,10 +84,12 @@ fn responses_are_apart_from_requests() {
         &facts,
         &[("res.len", "~3"), ("res.payload(1,0)", "~xy"), ("res.payload_lv(0,1)", "x"), ("req.len", "3"), ("res.payload(2,2)", "?")],
     );
-    assert_eq!(
-        [response_name("payload"), response_name("payload_lv"), response_name("req.payload")],
-        ["res.payload", "res.payload_lv", "req.payload"]
-    );
+    for (source, in_response) in
+        [("payload(1,0)", "res.payload(1,0)"), ("payload_lv(0,1),length", "res.payload_lv(0,1),length"), ("req.len", "req.len")]
+    {
+        let (moved, meant) = (of_response(expression(source).unwrap()), expression(in_response).unwrap());
+        assert_eq!((moved.fetch, moved.needs), (meant.fetch, meant.needs), "{source}");
+    }
 }
 
 #[test]
