@@ -19,6 +19,9 @@ const OUTPUT_LIMIT: usize = 64 * 1024;
 /// Times that one wake-up fills the output before other connections get their turn.
 const ROUNDS: usize = 8;
 
+/// Pieces of a long answer that are made before others get their turn: a search that finds little has little to send.
+const PIECES: usize = 32;
+
 /// After an overlong line, bytes that are read and dropped so that the error reaches the client.
 const DISCARD_LIMIT: usize = 1024 * 1024;
 
@@ -217,13 +220,15 @@ impl Client {
     /// Runs commands until there is none, one has to wait, or enough output is there.
     fn advance(&mut self, surroundings: &mut Surroundings<'_>, context: &mut ControlContext<'_>) {
         self.stalled = false;
+        let mut pieces = 0;
         loop {
-            if self.output.len() - self.sent >= OUTPUT_LIMIT {
+            if self.output.len() - self.sent >= OUTPUT_LIMIT || pieces >= PIECES {
                 self.stalled = true;
                 return;
             }
             match &mut self.task {
                 Task::Producing(producer) => {
+                    pieces += 1;
                     let mut piece = String::new();
                     let progress = producer.produce(context, &mut piece);
                     self.output.extend_from_slice(piece.as_bytes());

@@ -7,6 +7,7 @@ mod read;
 mod server;
 mod stat;
 mod state;
+mod table;
 
 pub use change::CHANGES;
 pub use connection::CONNECTION;
@@ -15,3 +16,4 @@ pub use read::READS;
 pub use server::SERVERS;
 pub use stat::STATISTICS;
 pub use state::STATES;
+pub use table::TABLES;
