@@ -2,13 +2,13 @@
 //!
 //! Entered by `forward.rs` on bulk or on a slow receiver. What the ring had received already is copied out first, so
 //! that a slow receiver holds none of the shard's shared buffers; from then on bytes wait in the sender's socket, and
-//! the direction holds one pipe (or buffer) at most, and only while bytes are in it.
+//! the direction holds one pipe (or buffer) at most, and only while bytes are in it: a large one when its receiver keeps up.
 
 use std::cell::RefCell;
 use std::io;
 
 use crate::forward::{End, Meter, Splice, code};
-use crate::ring::{self, Buf, Pipe, S};
+use crate::ring::{self, Buf, Load, Pipe, S};
 
 /// Fills per turn of the driver: more gains nothing in bulk and costs other sessions their latency.
 const FILLS_PER_TURN: u32 = 1;
@@ -16,6 +16,10 @@ const FILLS_PER_TURN: u32 = 1;
 const SMALL_WAKES: u32 = 16;
 /// Bytes per wake that count as few.
 const SMALL_BYTES: usize = 16 << 10;
+/// Loads in a row that a receiver must have taken without a stall before loads become large.
+const PROMPT_LOADS: u32 = 4;
+/// A wait for room that is longer than this is a stall, in milliseconds.
+const STALL_MS: u64 = 50;
 /// The buffer used where splice(2) is not.
 const COPY_BYTES: usize = 64 << 10;
 
@@ -100,13 +104,13 @@ async fn prepare(from: S, to: S, meter: &Meter, held: Option<Buf>) -> Result<(),
 
 /// Moves bytes until the stream ends or traffic becomes light.
 async fn shovel(from: S, to: S, meter: &Meter, splice: Splice) -> Bulk {
-    let mut can_splice = splice != Splice::Never;
+    let mut manner = Manner { can_splice: splice != Splice::Never, prompt_loads: 0 };
     let mut small_wakes = 0;
     loop {
         let mut moved = 0;
         let mut fills = 0;
         let end = loop {
-            match carry(from, to, meter, &mut can_splice).await {
+            match carry(from, to, meter, &mut manner).await {
                 Ok(Some(count)) => moved += count,
                 Ok(None) => break Some(End::Eof),
                 Err(Stop::Empty) => break None,
@@ -131,18 +135,31 @@ async fn shovel(from: S, to: S, meter: &Meter, splice: Splice) -> Bulk {
     }
 }
 
+/// What a bulk phase has found out about its sockets.
+struct Manner {
+    can_splice: bool,
+    /// Loads in a row that the receiver took without a stall.
+    prompt_loads: u32,
+}
+
+impl Manner {
+    fn load(&self) -> Load {
+        if self.prompt_loads >= PROMPT_LOADS { Load::Large } else { Load::Usual }
+    }
+}
+
 enum Stop {
     Empty,
     End(End),
 }
 
 /// Moves one load from socket to socket: its size, `None` at the end of the stream.
-async fn carry(from: S, to: S, meter: &Meter, can_splice: &mut bool) -> Result<Option<usize>, Stop> {
-    if *can_splice {
+async fn carry(from: S, to: S, meter: &Meter, manner: &mut Manner) -> Result<Option<usize>, Stop> {
+    if manner.can_splice {
         // Without a pipe (no descriptor left) bytes are copied instead.
-        if let Ok(pipe) = Pipe::take() {
-            match splice_once(from, to, meter, pipe).await {
-                Err(Stop::End(End::ReadError(libc::EINVAL))) => *can_splice = false,
+        if let Ok(pipe) = Pipe::take(manner.load()) {
+            match splice_once(from, to, meter, pipe, manner).await {
+                Err(Stop::End(End::ReadError(libc::EINVAL))) => manner.can_splice = false,
                 other => return other,
             }
         }
@@ -150,18 +167,21 @@ async fn carry(from: S, to: S, meter: &Meter, can_splice: &mut bool) -> Result<O
     copy_once(from, to, meter).await
 }
 
-async fn splice_once(from: S, to: S, meter: &Meter, mut pipe: Pipe) -> Result<Option<usize>, Stop> {
+async fn splice_once(from: S, to: S, meter: &Meter, mut pipe: Pipe, manner: &mut Manner) -> Result<Option<usize>, Stop> {
     let count = filled(|| pipe.fill(from))?;
     if count == 0 {
         return Ok(None);
     }
     meter.read(count);
+    let begun_ms = ring::now_ms();
     while pipe.held() > 0 {
         match pipe.drain(to) {
             Ok(count) => meter.written(count),
             Err(error) => wait_for_room(to, error).await.map_err(Stop::End)?,
         }
     }
+    let prompt = ring::now_ms().saturating_sub(begun_ms) < STALL_MS;
+    manner.prompt_loads = if prompt { manner.prompt_loads.saturating_add(1) } else { 0 };
     Ok(Some(count))
 }
 

@@ -35,7 +35,7 @@ pub use self::accept::{Accepted, Listener};
 pub use self::buffer::Buf;
 pub use self::clock::{now_ms, now_us, wall, wall_since_epoch};
 pub use self::doorbell::{Doorbell, doorbell, rung};
-pub use self::pipe::Pipe;
+pub use self::pipe::{Load, Pipe};
 pub use self::probe::{Features, Mode, RingError, probe};
 pub use self::send::Sent;
 pub use self::sock::{S, Sock};
