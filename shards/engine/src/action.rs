@@ -75,11 +75,11 @@ pub(crate) fn decide(session: &Session, action: &Action, evaluation: Evaluation<
             Effect::Track { counter: *counter, table: live, key: stick::key(session, key, *table, evaluation)? }
         }
         Action::IncrementCounter(column) => {
-            order(session, *column, |target, column| Request::Count { target, event: Event::Gpc(column.index.into()), amount: 1 })
+            order(session, *column, |target, column| Request::Count { target, event: counter_of(column), amount: 1 })
         }
         Action::AddCounter(column, value) => {
             let amount = u64::try_from(integer(value, evaluation)?).map_err(|_| Absent::Missing)?;
-            order(session, *column, |target, column| Request::Count { target, event: Event::Gpc(column.index.into()), amount })
+            order(session, *column, |target, column| Request::Count { target, event: counter_of(column), amount })
         }
         Action::SetTag(column, value) => {
             let value = u64::try_from(integer(value, evaluation)?).map_err(|_| Absent::Missing)?;
@@ -209,6 +209,15 @@ fn order(session: &Session, column: TrackedColumn, request: impl FnOnce(Target, 
         table: tracked.table.clone(),
         request: request(Target::Handle(tracked.handle), column),
     })
+}
+
+/// The general purpose counter that a rule means.
+fn counter_of(column: TrackedColumn) -> Event {
+    match (column.array, column.index) {
+        (true, index) => Event::Gpc(index.into()),
+        (false, 0) => Event::Gpc0,
+        (false, _) => Event::Gpc1,
+    }
 }
 
 fn set_variable(

@@ -147,8 +147,12 @@ fn sweep(shard: &'static Shard) {
         return;
     }
     ring::spawn(async move {
-        while !shard.tables.shares.borrow().is_empty() {
+        // It sleeps first: tasks begin to run as they are spawned, and the one who spawns it holds the tables.
+        loop {
             ring::sleep_ms(EXPIRY_INTERVAL_MS).await;
+            if shard.tables.shares.borrow().is_empty() {
+                break;
+            }
             if shard.tables.count_bytes.get() {
                 shard.visit_sessions(tell_bytes).await;
             }

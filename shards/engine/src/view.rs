@@ -121,7 +121,7 @@ fn question(session: &Session, extra: Option<&Extra>, query: &TableQuery) -> Opt
         }),
         TableQuery::Add(subject, ..) => (subject, |target, query| match *query {
             TableQuery::Add(_, data, index, amount) => match general_counter(data, index) {
-                Some(counter) => Request::Count { target, event: Event::Gpc(counter), amount: amount.into() },
+                Some(event) => Request::Count { target, event, amount: amount.into() },
                 None => Request::Add { target, data, index: index.into(), amount: amount.into() },
             },
             _ => Request::ReadRow { target },
@@ -150,11 +150,11 @@ fn question(session: &Session, extra: Option<&Extra>, query: &TableQuery) -> Opt
 }
 
 /// The general purpose counter that a column is of: its counter and its rate count together.
-fn general_counter(data: DataType, index: u8) -> Option<u32> {
+fn general_counter(data: DataType, index: u8) -> Option<Event> {
     match data {
-        DataType::Gpc0 | DataType::Gpc0Rate => Some(0),
-        DataType::Gpc1 | DataType::Gpc1Rate => Some(1),
-        DataType::Gpc | DataType::GpcRate => Some(index.into()),
+        DataType::Gpc0 | DataType::Gpc0Rate => Some(Event::Gpc0),
+        DataType::Gpc1 | DataType::Gpc1Rate => Some(Event::Gpc1),
+        DataType::Gpc | DataType::GpcRate => Some(Event::Gpc(index.into())),
         _ => None,
     }
 }

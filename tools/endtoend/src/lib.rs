@@ -6,6 +6,7 @@
 pub mod client;
 pub mod crowd;
 pub mod logs;
+pub mod mqtt;
 pub mod peer;
 pub mod port;
 pub mod process;
