@@ -166,6 +166,7 @@ impl<'a> Compiler<'_, 'a> {
             self.diagnostics.error(text.span(end..end + 1), "unexpected ']' in an expression");
             return None;
         }
+        let expression = site.seen_from(expression);
         self.available(&expression, text.whole(), site)?;
         Some(expression)
     }
@@ -182,6 +183,7 @@ impl<'a> Compiler<'_, 'a> {
             self.diagnostics.error(text.span(end - 1..end), "a converter is missing after this comma");
             return None;
         }
+        let expression = site.seen_from(expression);
         self.available(&expression, text.span(start..end), site)?;
         Some((expression, end))
     }

@@ -1,6 +1,7 @@
 //! Where expressions stand, and what can be looked at there (HAProxy manual section 7.3, layers).
 
-use ringmain_model::Needs;
+use ringmain_model::{Expression, Needs};
+use ringmain_policy::expression::fetch;
 
 /// A place of expressions and conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,12 @@ impl Site {
     pub const RESPONSE: Self = Self { name: "tcp-response content", available: BACK.and(Needs::SERVER).and(Needs::RESPONSE) };
     /// `log-format` and its relatives.
     pub const LOG: Self = Self { name: "a log format", available: BACK.and(Needs::SERVER).and(Needs::END) };
+
+    /// What an expression means here: `payload` is of the response where a response is looked at.
+    pub fn seen_from(self, expression: Expression) -> Expression {
+        let is_response = self.available.intersects(Needs::RESPONSE) && !self.available.intersects(Needs::REQUEST);
+        if is_response { fetch::of_response(expression) } else { expression }
+    }
 
     /// Names of what is needed but not to be had here.
     pub fn missing(self, needs: Needs) -> Option<&'static str> {
