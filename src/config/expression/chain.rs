@@ -18,9 +18,7 @@ impl Compiler<'_, '_> {
     /// Joins the words of one expression: those after a comma, and with `isolated` those that name a converter. Nothing is left of them in the
     /// list.
     pub(super) fn take_text(&mut self, words: &mut &[Word], isolated: bool) -> Option<Text> {
-        let Some((first, mut rest)) = words.split_first() else {
-            return None;
-        };
+        let (first, mut rest) = words.split_first()?;
         let mut text = Text::new(first, self.shared.sources);
         while let Some((next, others)) = rest.split_first() {
             let inside = in_arguments(text.as_str());

@@ -210,7 +210,8 @@ fn hexadecimal(text: &str) -> Result<Pattern, Mistake> {
 pub fn explain_regex(source: &str, error: &dyn std::fmt::Display) -> (String, String) {
     let text = error.to_string();
     let reason = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or("it is too large");
-    let message = format!("'{}' cannot be used as a regular expression: {reason}", source.escape_debug());
+    let written = source.escape_debug().to_string().replace("\\\\", "\\");
+    let message = format!("'{written}' cannot be used as a regular expression: {reason}");
     let backward = text.contains("backreferences") || text.contains("look-around");
     let help = if backward {
         "expressions are matched in time linear to the text, without looking back or around; write it as several conditions"

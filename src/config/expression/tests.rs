@@ -126,6 +126,8 @@ fn names_become_ids_and_types_follow_the_converters() {
 
 #[test]
 fn blanks_after_commas_belong_to_the_expression() {
+    let client = compiled("req.payload(0,0), mqtt_field_value(connect, client_identifier)");
+    assert_eq!(client, compiled("req.payload(0,0),mqtt_field_value(connect,client_identifier)"));
     let joined = compiled("req.payload(0, 16), field(1, :, 2), concat(a, txn.b)");
     assert_eq!(joined, compiled("req.payload(0,16),field(1,:,2),concat(a,txn.b)"));
     assert_eq!(&*joined.source, "req.payload(0,16),field(1,:,2),concat(a,txn.b)");
