@@ -28,7 +28,7 @@ fn mistakes_in_haproxy_cfg() {
         "defaults\n  timeout client\n",
         "defaults\n  option tcplgo\n",
         "listen a\n  mode http\n  bind :1\n",
-        "peers mine\n",
+        "peers mine\n  peer a 192.0.2.1:1024\n",
         "frontend a\n  bind :1883 ssl crt /etc/server.pem\n  default_backend b\nbackend b\n",
         "frontend a\n  bind *:99999\n  default_backend nowhere\n",
         "frontend a b\n  bind :1\n",
@@ -37,8 +37,11 @@ fn mistakes_in_haproxy_cfg() {
         "backend b\n  server s 127.0.0.1:80 weight 257 check inter 0\n",
         "backend b\n  server s no-such-host.invalid:80\n",
         "backend b\n  server s 127.0.0.1:80 track b/t\n",
-        "backend b\n  stick-table type string len 32 size 100k expire 30m\n  stick on req.payload(0,0), mqtt_field_value(connect, client_identifier)\n",
-        "frontend a\n  bind :1\n  tcp-request content reject unless { req.payload(0,0), mqtt_is_valid }\n  default_backend b\nbackend b\n  server s 127.0.0.1:1\n",
+        "backend b\n  stick-table type strng len 32 size 100k expire 30m\n  stick on req.payload(0,0), mqtt_field_value(conect, client_identifier)\n",
+        "backend b\n  stick-table type string size 100k store gpc0,con_rate(10s)\n  stick on src table a\n  use-server s if { src 10.0.0.0/8 }\n",
+        "frontend a\n  bind :1\n  tcp-request content rejct unless { req.payload(0,0), mqtt_is_valid }\n  tcp-request content track-sc0 src\n  \
+         tcp-request connection capture src len 5\n  tcp-request content reject if invalid\n  use_backend c if { src 10.0.0.1 }\n",
+        "frontend a\n  bind :1\n  tcp-request content set-var(txn.a,ifempt) src\n  tcp-request content switch-mode http\n  tcp-response content accept\n",
         "global\n  description \"never closed\n",
         "global\n  description \"${NEVER_CLOSED\"\n",
         "global\n.if defined(X)\n  maxconn 1\n",
@@ -66,7 +69,7 @@ fn mistakes_in_toml() {
         "[frontend.a]\nbind = [{ address = \"*:8883\", tls = { certificate = [\"server.pem\"], verify = \"required\" } }]\ndefault_backend = \"b\"\n[backend.b]\n",
         "[frontend.a]\nbind = { adress = \"*:1883\" }\ndefault_backend = \"nowhere\"\n",
         "[frontend.a]\nbind = \"*:1883\"\ntcp_request = { inspect_delay = \"10s\", rules = [\"content reject unless { req.payload(0,0),mqtt_is_valid }\"] }\n\
-         default_backend = \"b\"\n[backend.b]\nstick_table = { type = \"string\", length = 32 }\nservers = [{ name = \"s\", address = \"127.0.0.1:1\" }]\n",
+         default_backend = \"b\"\n[backend.b]\nstick_table = { type = \"string\", lenght = 32 }\nstick = \"onn src\"\nservers = [{ name = \"s\", address = \"127.0.0.1:1\" }]\n",
         "[backend.b]\nbalance = \"roundrobbin\"\nservers = [\n  { name = \"s\", address = \"127.0.0.1:80\", chek = true },\n  { name = \"s\" },\n]\n",
         "[backend.b]\nservers = [{ name = \"s\", address = \"127.0.0.1:80\", weight = 257 }]\n",
         "[backend.b]\nservers = [{ name = \"s\", address = \"127.0.0.1:80\", send_proxy = \"v2-ssl-cn\" }]\n",
@@ -116,10 +119,11 @@ fn the_sketch_of_the_native_language() {
         .filter_map(|finding| finding.span)
         .map(|span| &SKETCH[span.start as usize..span.end as usize])
         .collect();
-    assert_eq!(refused, ["tls", "tcp_request", "stick_table", "stick", "send_proxy"]);
+    assert_eq!(refused, ["tls", "send_proxy"]);
     let supported =
         SKETCH.replace(", tls = { certificate = [\"certs/server.pem\"], client_ca = \"certs/ca.pem\", verify = \"required\" }", "");
-    let supported = supported.replace(", send_proxy = \"v2-ssl-cn\"", "").replace("tcp_request", "#").replace("stick", "#");
+    let supported = supported.replace(", send_proxy = \"v2-ssl-cn\"", "");
     let model = load("sketch.toml", &supported).model.expect("the rest loads");
+    assert_eq!((model.frontends[0].rules.content.len(), model.backends[0].rules.stick_request.len(), model.tables.len()), (1, 1, 1));
     assert_eq!((model.global.maxconn, model.frontends[0].binds.len(), model.servers[1].weight), (1_024_000, 2, 2));
 }

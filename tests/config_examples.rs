@@ -20,6 +20,8 @@ fn pairs_give_identical_models() {
         assert_eq!(left.frontends, right.frontends, "{haproxy_name}");
         assert_eq!(left.backends, right.backends, "{haproxy_name}");
         assert_eq!(left.servers, right.servers, "{haproxy_name}");
+        assert_eq!(left.tables, right.tables, "{haproxy_name}");
+        assert_eq!(left.variables, right.variables, "{haproxy_name}");
         pairs += 1;
     }
     assert!(pairs >= 4);
@@ -57,6 +59,8 @@ const LEFT_OUT: &[&str] = &[
     "nbproc",
     "resetenv",
     "zero-warning",
+    "state-file",
+    "maxconnrate",
     "tune.ring.mode",
     "tune.ring.buffers",
     "tune.ring.buffer-size",
@@ -78,10 +82,10 @@ fn all_keywords_are_in_all_keywords() {
         .flat_map(|words| words.iter().skip(1).copied())
         .collect();
     let mut missing = Vec::new();
-    for scope in [Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server] {
+    for scope in [Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server, Scope::Peers] {
         for keyword in keyword::all(scope).filter(|keyword| keyword.status() == Status::Supported) {
             let found = match scope {
-                Scope::Global | Scope::Proxy => starts.contains(keyword.name),
+                Scope::Global | Scope::Proxy | Scope::Peers => starts.contains(keyword.name),
                 Scope::Bind | Scope::Server => options.contains(keyword.name),
             };
             let negative = keyword.name.strip_prefix("no-").is_some_and(|name| options.contains(name));

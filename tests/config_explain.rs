@@ -20,6 +20,8 @@ fn round_trip(name: &str, original: &Model) -> String {
     assert_eq!(again.frontends, original.frontends, "{name}:\n{text}");
     assert_eq!(again.backends, original.backends, "{name}:\n{text}");
     assert_eq!(again.servers, original.servers, "{name}:\n{text}");
+    assert_eq!(again.tables, original.tables, "{name}:\n{text}");
+    assert_eq!(again.variables, original.variables, "{name}:\n{text}");
     text
 }
 
@@ -86,6 +88,9 @@ const GLOBAL: &[&str] = &[
     "tune.ring.buffer-size 1024",
     "nosplice",
     "fd-hard-limit 5000",
+    "state-file /var/lib/state",
+    "set-var proc.start date",
+    "set-var proc.z int(%)",
 ];
 const BOTH: &[&str] = &[
     "id 50",
@@ -103,6 +108,34 @@ const BOTH: &[&str] = &[
     "option tcpka",
     "option splice-auto",
     "no option splice-response",
+    "acl a src 10.0.0.0/8 ::1",
+    "acl a src_port gt 5 lt 3",
+    "acl b var(txn.v) -m str 'x y' \"it's\"",
+    "acl TRUE src 127.0.0.1",
+    "tcp-request inspect-delay 5s",
+    "tcp-request content accept if a or TRUE",
+    "tcp-request content reject unless { req.len 0 } !WAIT_END",
+    "tcp-request content set-var(txn.v) str('a b'),upper if !a",
+    "tcp-request content set-var(sess.w,ifnotexists,ifgt) src_port",
+    "tcp-request content set-var-fmt(req.f) \"%[src] %[var(sess.w)]\"",
+    "tcp-request content unset-var(sess.w)",
+    "tcp-request content track-sc2 src table shared/t",
+    "tcp-request content sc-inc-gpc0(2) if b",
+    "tcp-request content sc-inc-gpc(4,1)",
+    "tcp-request content sc-set-gpt0(0) src_port",
+    "tcp-request content sc-add-gpc(1,2) 7",
+    "tcp-request content set-src src,ipmask(24)",
+    "tcp-request content set-dst-port int(80)",
+    "tcp-request content set-mark 0x10",
+    "tcp-request content set-tos 32",
+    "tcp-request content set-log-level notice",
+    "tcp-request content set-nice -10",
+    "tcp-request content silent-drop",
+    "tcp-request content do-log",
+    "stick-table type ip size 1k",
+    "stick-table type string len 9 size 2k expire 1h nopurge store gpc(3),gpc_rate(2,10s),conn_cur write-to shared/t",
+    "stick-table type binary size 5 store server_key",
+    "stick-table type integer size 5 store server_id,server_key,bytes_in_rate(1m)",
 ];
 const FRONT: &[&str] = &[
     "bind 127.0.0.1:%",
@@ -128,6 +161,12 @@ const FRONT: &[&str] = &[
     "option socket-stats",
     "default_backend b0",
     "use_backend b1",
+    "use_backend b0 if a",
+    "use_backend b%[src_port] unless { src ::1 } b",
+    "tcp-request content capture src len 5",
+    "tcp-request connection expect-proxy layer4 if a",
+    "tcp-request connection track-sc0 src table shared/t",
+    "tcp-request session reject if { sc_conn_rate(0) gt 5 }",
     "error-log-format %ci",
     "log-format-sd \"[a@1 b=\\\"%ci\\\"]\"",
 ];
@@ -137,6 +176,18 @@ const BACK: &[&str] = &[
     "balance first",
     "balance source",
     "balance random(4)",
+    "balance hash src,ipmask(24)",
+    "stick on src table shared/t",
+    "stick match src,ipmask(24) if a || b",
+    "stick store-request src unless FALSE",
+    "stick store-response src table shared/t if { res.len gt 3 }",
+    "use-server t if { src 127.0.0.1 }",
+    "use-server %[src] if TRUE",
+    "force-persist if a",
+    "ignore-persist unless b",
+    "tcp-response inspect-delay 100ms",
+    "tcp-response content close if { res.len gt 9 }",
+    "tcp-response content set-var(res.x) res.len",
     "hash-type consistent wt6 avalanche",
     "hash-type map-based crc32",
     "fullconn 33",
@@ -178,7 +229,10 @@ const BACK: &[&str] = &[
 fn lines(text: &mut String, random: &mut Random, choices: &[&str], most: usize) {
     for _ in 0..random.below(most) {
         let unique = format!("{}", random.next() % 30_000 + 1000);
-        text.push_str(&format!("  {}\n", random.pick(choices).replace('%', if choices.len() == BOTH.len() { "%" } else { &unique })));
+        let mark = if choices.len() == BOTH.len() { "%" } else { &unique };
+        // An expression keeps its percent sign.
+        let line = random.pick(choices).replace("%[", "\u{1}").replace('%', mark).replace('\u{1}', "%[");
+        text.push_str(&format!("  {line}\n"));
     }
 }
 
@@ -186,6 +240,9 @@ fn random_configuration(seed: u64) -> String {
     let mut random = Random(seed);
     let mut text = "global\n".to_owned();
     lines(&mut text, &mut random, GLOBAL, 12);
+    if random.below(2) == 0 {
+        text.push_str("peers shared\n  table t type ip size 1k store gpc0,conn_rate(10s)\n");
+    }
     if random.below(2) == 0 {
         text.push_str("defaults\n  timeout connect 4s\n  option dontlognull\n  retries 5\n  log global\n");
     }

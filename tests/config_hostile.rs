@@ -204,7 +204,7 @@ const VALUES: &[&str] = &[
 
 #[test]
 fn every_keyword_with_values_of_every_type() {
-    for scope in [Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server] {
+    for scope in [Scope::Global, Scope::Proxy, Scope::Bind, Scope::Server, Scope::Peers] {
         for keyword in keyword::all(scope) {
             let key = key_of(scope, keyword.name);
             for value in VALUES {
@@ -213,6 +213,7 @@ fn every_keyword_with_values_of_every_type() {
                     Scope::Proxy => format!("[listen.a]\n{key} = {value}\n"),
                     Scope::Bind => format!("[listen.a]\nbind = {{ address = ':1', {key} = {value} }}\n"),
                     Scope::Server => format!("[listen.a]\nservers = [{{ name = 's', address = '127.0.0.1:1', {key} = {value} }}]\n"),
+                    Scope::Peers => format!("[table.a]\ntype = {value}\nstore = {value}\n[table.b]\n{key} = {value}\n"),
                 };
                 survives("a.toml", &text);
             }
@@ -223,6 +224,7 @@ fn every_keyword_with_values_of_every_type() {
                     Scope::Proxy => format!("listen a\n  {line}\n  no {line}\n  default {line}\n"),
                     Scope::Bind => format!("listen a\n  bind :1 {line}\nglobal\n  stats socket /s {line}\n"),
                     Scope::Server => format!("listen a\n  default-server {line}\n  server s 127.0.0.1:1 {line}\n"),
+                    Scope::Peers => format!("peers a\n  {line}\n  no {line}\n"),
                 };
                 survives("a.cfg", &text);
             }

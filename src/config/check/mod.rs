@@ -87,4 +87,6 @@ fn at(sources: &Sources, span: Span) -> String {
 #[cfg(test)]
 mod agreement;
 #[cfg(test)]
+mod rule_tests;
+#[cfg(test)]
 mod tests;

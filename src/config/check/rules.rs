@@ -3,11 +3,13 @@
 //! Called once for a configuration, after sections, servers and tables were listed. Every proxy's lines are compiled in the order in which
 //! they are evaluated; what is inherited from a `defaults` section comes first and sees the ACLs of that section only.
 
+use std::collections::HashMap;
+
 use ringmain_model::rule::{
     Action, BackendRules, BackendTarget, Condition, FrontendRules, Rule, ServerTarget, Stick, Target, VariableValue,
 };
 use ringmain_model::table::DataType;
-use ringmain_model::{Backend, BackendId, Expression, Frontend, Milliseconds, Needs, SampleType, ServerId, TableId, Variable};
+use ringmain_model::{Argument, Backend, BackendId, Expression, Frontend, Milliseconds, Needs, SampleType, ServerId, TableId, Variable};
 
 use super::action::{self, ActionContext, RuleSet};
 use super::backend::Directory;
@@ -39,6 +41,7 @@ pub fn compile(
     (frontends, backends): (&mut [Frontend], &mut [Backend]),
     diagnostics: &mut Diagnostics,
 ) {
+    check_defaults(gathered, directory, tables, compilation, diagnostics);
     let mut fronts = frontends.iter_mut();
     for (position, proxy) in gathered.proxies.iter().enumerate() {
         let mut compiled = Compiled::default();
@@ -64,6 +67,31 @@ pub fn compile(
         if let Some(back) = backend.and_then(|id| backends.get_mut(id.index())) {
             (back.rules, back.hash_key) = (compiled.back, compiled.hash_key);
         }
+    }
+}
+
+/// Rules of `defaults` sections that no proxy takes are read for their mistakes; those that are taken must be taken by one kind of proxy.
+fn check_defaults(
+    gathered: &Gathered,
+    directory: &Directory,
+    tables: &Tables,
+    compilation: &mut Compilation<'_>,
+    diagnostics: &mut Diagnostics,
+) {
+    let mut takers: HashMap<Span, bool> = HashMap::new();
+    for proxy in &gathered.proxies {
+        let Some(span) = proxy.rules.inherited.as_ref().and_then(|inherited| inherited.defaults) else { continue };
+        let first = *takers.entry(span).or_insert(proxy.is_front());
+        if first != proxy.is_front() {
+            diagnostics
+                .error(proxy.span, "frontends and backends cannot take rules from the same 'defaults' section")
+                .help("give each kind a section of its own");
+        }
+    }
+    for defaults in gathered.ruled_defaults.iter().filter(|defaults| !takers.contains_key(&defaults.span)) {
+        let context = ProxyContext { proxy: defaults, tables, directory, own_table: None, backend: None };
+        let rules = &defaults.rules;
+        compilation.proxy(defaults, &rules.acls, diagnostics, |compiler| Compiled::default().add(rules, &context, compiler));
     }
 }
 
@@ -97,7 +125,9 @@ struct ProxyContext<'p> {
 impl Compiled {
     /// Compiles lines in the order in which they are evaluated.
     fn add(&mut self, lines: &RuleLines, context: &ProxyContext<'_>, compiler: &mut Compiler<'_, '_>) {
-        let (is_front, is_back) = (context.proxy.is_front(), context.proxy.is_back());
+        // A 'defaults' section may have rules of all kinds.
+        let is_defaults = context.proxy.kind == SectionKind::Defaults;
+        let (is_front, is_back) = (context.proxy.is_front(), context.proxy.is_back() || is_defaults);
         let request = if is_back { Site::BACKEND_CONTENT } else { Site::FRONTEND_CONTENT };
         let captures = &mut self.captures;
         self.front.connection.extend(actions(RuleSet::CONNECTION, Site::CONNECTION, &lines.connection, captures, context, compiler));
@@ -151,7 +181,7 @@ fn actions(
     context: &ProxyContext<'_>,
     compiler: &mut Compiler<'_, '_>,
 ) -> Vec<Rule<Action>> {
-    let captures = context.proxy.is_front().then_some(captures);
+    let captures = (context.proxy.is_front() || context.proxy.kind == SectionKind::Defaults).then_some(captures);
     let mut tools = ActionContext { tables: context.tables, own_table: context.own_table, title: context.proxy.title(), captures };
     let rule = |line: &RuleLine| {
         let mut words = line.words.as_slice();
@@ -300,7 +330,17 @@ fn process_variable(line: &RuleLine, is_format: bool, site: Site, compiler: &mut
         rest = more;
         VariableValue::Format(compiler.format(format, site)?)
     } else {
-        VariableValue::Expression(compiler.expression(&mut rest, site)?)
+        let place = rest.first().map_or(name.span, |word| word.span);
+        let expression = compiler.expression(&mut rest, site)?;
+        let converters = expression.converters.iter().flat_map(|call| &call.arguments);
+        let is_state = |argument: &Argument| {
+            matches!(argument, Argument::Frontend(_) | Argument::Backend(_) | Argument::Server(_) | Argument::Table(_))
+        };
+        if expression.fetch.arguments.iter().chain(converters).any(is_state) {
+            compiler.diagnostics.error(place, format!("'{}' has no value before everything has started", expression.source));
+            return None;
+        }
+        VariableValue::Expression(expression)
     };
     if let Some(extra) = rest.first() {
         warn_ignored(extra.span, &extra.text, compiler);

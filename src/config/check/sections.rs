@@ -22,6 +22,8 @@ pub struct Gathered {
     pub global: GlobalBuilder,
     /// `frontend`, `backend` and `listen` sections, in order.
     pub proxies: Vec<ProxyBuilder>,
+    /// `defaults` sections with rules or ACLs.
+    pub ruled_defaults: Vec<ProxyBuilder>,
     /// Stick tables, in order.
     pub tables: TableList,
 }
@@ -30,6 +32,7 @@ pub struct Gathered {
 pub fn gather(draft: &Draft, sources: &Sources, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Gathered {
     let mut gathered = Gathered::default();
     let mut defaults = DefaultsList::default();
+    let mut peers: HashMap<&str, Span> = HashMap::new();
     for section in &draft.sections {
         let place = Places::of(section.kind);
         match section.kind {
@@ -40,6 +43,11 @@ pub fn gather(draft: &Draft, sources: &Sources, context: &Context<'_>, diagnosti
                 continue;
             }
             SectionKind::Peers | SectionKind::Table => {
+                if let Some(name) = section.name.as_ref().filter(|_| section.kind == SectionKind::Peers)
+                    && let Some(first) = peers.insert(&name.text, name.span)
+                {
+                    diagnostics.error(name.span, format!("there is a 'peers' section '{}' already, {}", name.text, at(sources, first)));
+                }
                 tables(section, &mut gathered, context, diagnostics);
                 continue;
             }
@@ -48,12 +56,22 @@ pub fn gather(draft: &Draft, sources: &Sources, context: &Context<'_>, diagnosti
         let base = defaults.base(section, sources, diagnostics);
         let name: Arc<str> = section.name.as_ref().map_or("", |name| &name.text).into();
         let span = section.name.as_ref().map_or(section.span, |name| name.span);
+        if section.kind == SectionKind::Defaults && base.is_some_and(|base| base.rules.has_rules()) {
+            diagnostics
+                .error(span, "a 'defaults' section cannot start from one that has rules")
+                .help("name the section with the rules in the proxies themselves");
+        }
         let mut proxy = ProxyBuilder::new(section.kind, name, span, base);
         for statement in &section.statements {
             proxy_statement(statement, place, &mut proxy, context, diagnostics);
         }
         match section.kind {
-            SectionKind::Defaults => defaults.add(proxy),
+            SectionKind::Defaults => {
+                if !proxy.rules.acls.is_empty() || proxy.rules.has_rules() {
+                    gathered.ruled_defaults.push(proxy.clone());
+                }
+                defaults.add(proxy);
+            }
             // The reader has reported the missing name.
             _ if section.name.is_none() => {}
             _ => {
