@@ -28,11 +28,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use recipe::Role;
 use report::{Failure, Pace, Report, Results, Setting};
 use sample::Course;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use subject::{BASELINE, Cores, Subject};
 
 /// Time of the unmeasured first run of each proxy and workload.
 const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Time that strace takes to attach and to detach, twice.
+const TRACER: Duration = Duration::from_millis(400);
 
 /// How long and how often.
 struct Effort {
@@ -62,6 +65,24 @@ impl Effort {
     }
 }
 
+impl Effort {
+    /// How long all of it takes, as far as that can be said beforehand: the sum of what is waited for, and of what runs like it.
+    fn estimate(&self, subjects: &[Subject], workloads: &[VersusWorkload]) -> Duration {
+        let count =
+            |pick: &dyn Fn(&Subject) -> bool| u32::try_from(subjects.iter().filter(|subject| pick(subject)).count()).unwrap_or(u32::MAX);
+        let rounds = u32::try_from(self.rounds).unwrap_or(u32::MAX);
+        let runs: u32 = workloads.iter().map(|workload| count(&|subject| subject.runs(*workload))).sum();
+        let peaks = u32::try_from(workloads.iter().filter(|workload| workload.calibration().is_some()).count()).unwrap_or(0);
+        let run = self.duration + sample::SETTLE;
+        let distinct = count(&Subject::is_distinct);
+        let connections = u32::try_from(self.idle_connections).unwrap_or(u32::MAX);
+        let idle = if connections == 0 { Duration::ZERO } else { sample::idle_time(connections, self.idle_hold) };
+        // A traced proxy runs twice, and the second time only as long as strace takes to come and go.
+        let traced = u32::try_from(trace::TRACED.len()).unwrap_or(0) * (self.trace + TRACER);
+        runs * (WARM_UP + sample::SETTLE) + rounds * (runs + peaks) * run + distinct * (idle + traced)
+    }
+}
+
 /// Runs the comparison, prints it and writes `versus.json` and `versus.html`; false when something failed or was not measured.
 ///
 /// # Errors
@@ -77,9 +98,11 @@ pub fn run(arguments: &VersusArguments) -> anyhow::Result<bool> {
     let mut results = Results { shared_network, ..Results::default() };
     let subjects = start_all(arguments, &workloads, cores, &mut results)?;
     describe(&subjects, cores, &effort, arguments.seed, &workloads);
+    let begun = Instant::now();
 
     let mut comparison = Comparison { subjects: &subjects, workloads: &workloads, cores, effort: &effort, results, lost: Vec::new() };
     comparison.measure(arguments);
+    eprintln!("measured in {}", minutes(begun.elapsed()));
     let setting = Setting { seed: arguments.seed, rounds: effort.rounds, run_s: effort.duration.as_secs_f64() };
     let report = Report::new(&subjects, &workloads, comparison.results, setting);
     let text = if arguments.markdown { markdown::page(&report) } else { table::tables(&report) };
@@ -133,6 +156,7 @@ fn describe(subjects: &[Subject], cores: Cores, effort: &Effort, seed: u64, work
         cores.first,
         cores.load
     );
+    eprintln!("about {} on a machine that does nothing else", minutes(effort.estimate(subjects, workloads)));
     if cores.load == cores.first {
         eprintln!("note: proxies and generator share core {}; only CPU per unit means something", cores.load);
     } else if cores.second == cores.load && workloads.iter().any(|workload| workload.threads() == 2) {
@@ -274,6 +298,12 @@ impl<'a> Comparison<'a> {
     fn fail(&mut self, what: &str, reason: &str) {
         self.results.failures.push(Failure { what: what.to_owned(), reason: reason.to_owned() });
     }
+}
+
+/// A length of time for people: minutes and seconds.
+fn minutes(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 60 { format!("{seconds} s") } else { format!("{} min {} s", seconds / 60, seconds % 60) }
 }
 
 fn progress_bar(runs: usize) -> ProgressBar {

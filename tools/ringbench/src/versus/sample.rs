@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Time for a proxy to finish closing what a run left, so that its cost falls into the run that caused it.
-const SETTLE: Duration = Duration::from_millis(40);
+pub(super) const SETTLE: Duration = Duration::from_millis(40);
 /// Time after the last exchange before idle connections count as idle.
 const QUIET: Duration = Duration::from_millis(200);
 
@@ -140,6 +140,11 @@ pub(super) fn idle(subject: &Subject, connections: usize, hold: Duration, cpu: u
         silent_s: all.silent.as_secs_f64(),
         errors: first.errors + all.errors,
     })
+}
+
+/// How long [`idle`] takes.
+pub(super) fn idle_time(connections: u32, hold: Duration) -> Duration {
+    BETWEEN_CONNECTS * (connections / 2 + connections) + QUIET * 4 + hold
 }
 
 struct Held {
