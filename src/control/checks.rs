@@ -52,10 +52,12 @@ impl Checks {
     fn probe(&mut self, fleet: &mut Fleet, id: ServerId, key: u64) -> Option<Probe> {
         let server = fleet.model().server(id);
         let check = server.check?;
-        let timeouts = &fleet.model().backend(server.backend).timeouts;
+        let backend = fleet.model().backend(server.backend);
+        let (timeouts, mqtt) = (&backend.timeouts, backend.mqtt_check.clone());
         // `timeout check` bounds what comes after the connection; then `timeout connect` bounds the connection itself.
         let connect = timeouts.connect.filter(|_| timeouts.check.is_some()).map_or(u64::MAX, |limit| limit.get());
         let timeout_ms = connect.min(check.inter.get()).max(1);
+        let answer_timeout_ms = timeouts.check.map(|limit| limit.get().max(1));
         let (destination, source) = (fleet.server(id).check_destination(&check), server.source.clone());
         if !fleet.begin_check(id) {
             return None;
@@ -65,7 +67,7 @@ impl Checks {
             fleet.probe_ended(id, ProbeOutcome::Local(libc::EDESTADDRREQ), 0);
             return None;
         };
-        let probe = Probe { id: self.next_probe, destination, source, timeout_ms };
+        let probe = Probe { id: self.next_probe, destination, source, timeout_ms, mqtt, answer_timeout_ms };
         self.probes.insert(probe.id, key);
         self.next_probe += 1;
         Some(probe)

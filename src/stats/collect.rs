@@ -388,6 +388,9 @@ fn check_columns(row: &mut Row, check: &Check, state: &ServerState, now_ms: u64)
     let ended = !matches!(state.check.status, CheckStatus::Unknown | CheckStatus::Initializing);
     let running = if state.check.in_progress && ended { "* " } else { "" };
     row.set(Column::CheckStatus, format!("{running}{}", state.check.status.code()));
+    if let Some(code) = state.check.code {
+        row.set(Column::CheckCode, u32::from(code));
+    }
     if let Some(duration_ms) = state.check.duration_ms {
         row.set(Column::CheckDuration, duration_ms);
     }

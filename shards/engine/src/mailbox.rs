@@ -138,7 +138,7 @@ pub struct Handover {
     pub accepted_us: u64,
 }
 
-/// One health check to be made by TCP connection.
+/// One health check to be made by TCP connection, and by MQTT over it if asked for.
 #[derive(Debug, Clone)]
 pub struct Probe {
     /// Given back in the report.
@@ -147,8 +147,12 @@ pub struct Probe {
     pub destination: Destination,
     /// Source address for the connection.
     pub source: Option<ringmain_model::SourceAddress>,
-    /// Given up after this many milliseconds.
+    /// The connection is given up after this many milliseconds; the whole check unless `answer_timeout_ms` is set.
     pub timeout_ms: u64,
+    /// The server must accept a CONNECT.
+    pub mqtt: Option<Arc<ringmain_model::MqttCheck>>,
+    /// Milliseconds for the answer from the moment the connection stands (`timeout check`).
+    pub answer_timeout_ms: Option<u64>,
 }
 
 /// How a probe ended.
@@ -158,10 +162,34 @@ pub enum ProbeOutcome {
     Connected,
     /// Refused or failed with this errno.
     Failed(i32),
-    /// No answer in time.
+    /// No connection in time.
     TimedOut,
+    /// The connection stood; what became of the CONNECT.
+    Answered(MqttAnswer),
     /// No socket could be made: errno. The server is not to blame.
     Local(i32),
+}
+
+/// What a server made of a check's CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttAnswer {
+    /// It accepts.
+    Accepted,
+    /// It refuses.
+    Refused {
+        /// Return code, reason code in MQTT 5.0.
+        code: u8,
+        /// The code in words.
+        text: &'static str,
+    },
+    /// What it sent is no CONNACK, for this reason.
+    Invalid(&'static str),
+    /// It closed the connection before a whole CONNACK.
+    Closed,
+    /// The connection failed with this errno.
+    Failed(i32),
+    /// No whole CONNACK in time.
+    TimedOut,
 }
 
 /// A message from a shard to the control thread.

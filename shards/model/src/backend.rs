@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::rule::BackendRules;
-use crate::{Expression, LogSettings, Milliseconds, Mode, SourceAddress};
+use crate::{Expression, LogSettings, Milliseconds, Mode, MqttCheck, SourceAddress};
 
 /// One `backend`, or the serving half of a `listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Backend {
     pub timeouts: BackendTimeouts,
     /// Flags.
     pub options: BackendOptions,
+    /// `option mqtt-check`: how servers with a check are checked once their connection stands; without it the connection is all.
+    pub mqtt_check: Option<Arc<MqttCheck>>,
     /// `source` of the backend, unless a server has its own.
     pub source: Option<SourceAddress>,
     /// Where state changes of its servers are logged.
@@ -63,6 +65,7 @@ impl Backend {
             redispatch_interval: 0,
             timeouts: BackendTimeouts::default(),
             options: BackendOptions::default(),
+            mqtt_check: None,
             source: None,
             log: LogSettings::default(),
             rules: BackendRules::default(),

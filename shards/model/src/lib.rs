@@ -12,6 +12,7 @@ pub mod id;
 pub mod location;
 pub mod log;
 pub mod log_format;
+pub mod mqtt;
 pub mod pattern;
 pub mod rule;
 pub mod server;
@@ -25,6 +26,7 @@ pub use global::{Global, RingMode, RingTuning, StatsLevel, StatsSocket, Tuning};
 pub use id::{BackendId, BindId, FrontendId, ServerId, TableId};
 pub use location::Location;
 pub use log::{Facility, Level, LogDestination, LogEncoding, LogSample, LogSettings, LogTarget};
+pub use mqtt::{MqttCheck, MqttVersion};
 pub use server::{Check, Observe, OnError, Server, ServerAddress, ServerHost, ServerPort, SourceAddress};
 pub use time::Milliseconds;
 

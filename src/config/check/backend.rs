@@ -104,6 +104,7 @@ pub fn build(proxy: &ProxyBuilder, numbers: &HashMap<Span, u32>, servers: Range<
             log_health_checks: flags.log_health_checks,
             independent_streams: flags.independent_streams,
         },
+        mqtt_check: proxy.mqtt_check.clone(),
         source: proxy.source.clone(),
         log,
         rules: BackendRules::default(),

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ringmain_model::{
-    Balance, Endpoint, Hash, Ipv6Binding, LogTarget, Milliseconds, Observe, OnError, SourceAddress, SplicePolicy, StatsLevel, StatsSocket,
-    Tuning, UnixPermissions,
+    Balance, Endpoint, Hash, Ipv6Binding, LogTarget, Milliseconds, MqttCheck, Observe, OnError, SourceAddress, SplicePolicy, StatsLevel,
+    StatsSocket, Tuning, UnixPermissions,
 };
 
 pub use super::arguments::Arguments;
@@ -187,6 +187,8 @@ pub struct ProxyBuilder {
     pub timeouts: ProxyTimeouts,
     /// `option`.
     pub flags: ProxyFlags,
+    /// `option mqtt-check`.
+    pub mqtt_check: Option<Arc<MqttCheck>>,
     /// `option splice-request` and `splice-auto`.
     pub splice_request: SplicePolicy,
     /// `option splice-response` and `splice-auto`.
@@ -263,6 +265,7 @@ impl ProxyBuilder {
             source: None,
             timeouts: ProxyTimeouts::default(),
             flags: ProxyFlags::default(),
+            mqtt_check: None,
             splice_request: SplicePolicy::default(),
             splice_response: SplicePolicy::default(),
             log_targets: Vec::new(),

@@ -3,7 +3,7 @@
 use crate::config::draft::SectionKind;
 use ringmain_model::{
     Backend, BackendOptions, Balance, Bind, Expression, Frontend, FrontendOptions, Hash, HashFunction, HashMethod, Ipv6Binding,
-    LogSettings, Milliseconds, Model, SplicePolicy, TableId,
+    LogSettings, Milliseconds, Model, MqttCheck, MqttVersion, SplicePolicy, TableId,
 };
 
 use super::writer::{Section, Value, duration};
@@ -161,6 +161,9 @@ fn backend(section: &mut Section, model: &Model, references: &[Model], index: us
         }
     }
     backend_options(section, &own.options, in_listen);
+    if let Some(check) = &own.mqtt_check {
+        section.set("option.mqtt_check", mqtt_check(check));
+    }
     if let Some(source) = &own.source {
         section.set("source", address::source(source));
     }
@@ -179,6 +182,16 @@ fn backend_options(section: &mut Section, own: &BackendOptions, in_listen: bool)
         ("independent_streams", own.independent_streams && !in_listen),
     ];
     set_flags(section, &flags);
+}
+
+fn mqtt_check(check: &MqttCheck) -> Value {
+    let mut words = Vec::new();
+    if check.version != MqttVersion::default() {
+        words.push(format!("version {}", check.version.name()));
+    }
+    let texts = [("user", &check.user), ("password", &check.password), ("client-id", &check.client_id)];
+    words.extend(texts.iter().filter_map(|(name, text)| text.as_deref().map(|text| format!("{name} {}", quoted(text)))));
+    if words.is_empty() { Value::Flag(true) } else { words.join(" ").as_str().into() }
 }
 
 fn set_flags(section: &mut Section, flags: &[(&str, bool)]) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ringmain_engine::live::Generation;
-use ringmain_engine::mailbox::ProbeOutcome;
+use ringmain_engine::mailbox::{MqttAnswer as Answer, ProbeOutcome};
 use ringmain_model::{BackendId, Level, ServerId};
 use ringmain_policy::health::{self, CheckOutcome, Sessions};
 
@@ -50,6 +50,7 @@ impl Fleet {
             ProbeOutcome::Connected => CheckOutcome::Connected,
             ProbeOutcome::TimedOut => CheckOutcome::TimedOut,
             ProbeOutcome::Failed(errno) => CheckOutcome::Failed(crate::control::listen::errno_text(errno)),
+            ProbeOutcome::Answered(answer) => said(answer),
             ProbeOutcome::Local(_) => CheckOutcome::LocalError,
         };
         let generation = self.generation.clone();
@@ -158,6 +159,18 @@ impl Fleet {
         // HAProxy quotes the name on standard error, and only there.
         let console_text = (level == Level::Emerg).then(|| text.replacen(&format!(" {name} "), &format!(" '{name}' "), 1));
         self.effects.push(Effect::Log { proxy: Proxy::Backend(id), level, text, console_text });
+    }
+}
+
+/// What an answer to a check's CONNECT means.
+fn said(answer: Answer) -> CheckOutcome {
+    match answer {
+        Answer::Accepted => CheckOutcome::Accepted { code: 0 },
+        Answer::Refused { code, text } => CheckOutcome::Refused { code: code.into(), info: format!("CONNACK code {code}: {text}") },
+        Answer::Invalid(why) => CheckOutcome::Invalid(format!("no CONNACK: {why}")),
+        Answer::Closed => CheckOutcome::Invalid("connection closed without CONNACK".into()),
+        Answer::Failed(errno) => CheckOutcome::Invalid(crate::control::listen::errno_text(errno)),
+        Answer::TimedOut => CheckOutcome::Unanswered,
     }
 }
 

@@ -64,6 +64,14 @@ pub enum CheckStatus {
     Layer4Timeout,
     /// Refused or unreachable.
     Layer4Connection,
+    /// The connection stood, and no answer came in time.
+    Layer7Timeout,
+    /// The answer makes no sense.
+    Layer7Response,
+    /// The server accepted what the check said.
+    Layer7Ok,
+    /// The server answered that it does not serve.
+    Layer7Status,
 }
 
 impl CheckStatus {
@@ -77,6 +85,10 @@ impl CheckStatus {
             Self::Layer4Ok => 6,
             Self::Layer4Timeout => 7,
             Self::Layer4Connection => 8,
+            Self::Layer7Timeout => 12,
+            Self::Layer7Response => 13,
+            Self::Layer7Ok => 15,
+            Self::Layer7Status => 17,
         }
     }
 
@@ -90,6 +102,10 @@ impl CheckStatus {
             Self::Layer4Ok => "L4OK",
             Self::Layer4Timeout => "L4TOUT",
             Self::Layer4Connection => "L4CON",
+            Self::Layer7Timeout => "L7TOUT",
+            Self::Layer7Response => "L7RSP",
+            Self::Layer7Ok => "L7OK",
+            Self::Layer7Status => "L7STS",
         }
     }
 
@@ -103,6 +119,10 @@ impl CheckStatus {
             Self::Layer4Ok => "Layer4 check passed",
             Self::Layer4Timeout => "Layer4 timeout",
             Self::Layer4Connection => "Layer4 connection problem",
+            Self::Layer7Timeout => "Layer7 timeout",
+            Self::Layer7Response => "Layer7 invalid response",
+            Self::Layer7Ok => "Layer7 check passed",
+            Self::Layer7Status => "Layer7 wrong status",
         }
     }
 }
@@ -138,6 +158,8 @@ pub struct CheckState {
     pub result: CheckResult,
     /// How long it took, ms; `None` before the first.
     pub duration_ms: Option<u64>,
+    /// The code in the server's answer, when the check looked at it (`check_code`).
+    pub code: Option<u16>,
     /// More about it, such as `Connection refused`; empty when there is nothing to add.
     pub info: String,
     /// Checks that failed while the server was UP (`chkfail`).
@@ -168,6 +190,7 @@ impl CheckState {
         };
         (self.enabled, self.paused, self.in_progress) = (check.enabled, paused, check.in_progress);
         (self.health, self.duration_ms, self.failures) = (check.health, check.duration_ms, check.failures);
+        self.code = check.code;
         if self.info != check.info {
             self.info.clone_from(&check.info);
         }
@@ -177,6 +200,10 @@ impl CheckState {
             health::CheckStatus::Layer4Ok => (CheckStatus::Layer4Ok, CheckResult::Passed),
             health::CheckStatus::Layer4Timeout => (CheckStatus::Layer4Timeout, CheckResult::Failed),
             health::CheckStatus::Layer4Failed => (CheckStatus::Layer4Connection, CheckResult::Failed),
+            health::CheckStatus::Layer7Ok => (CheckStatus::Layer7Ok, CheckResult::Passed),
+            health::CheckStatus::Layer7Timeout => (CheckStatus::Layer7Timeout, CheckResult::Failed),
+            health::CheckStatus::Layer7Invalid => (CheckStatus::Layer7Response, CheckResult::Failed),
+            health::CheckStatus::Layer7Refused => (CheckStatus::Layer7Status, CheckResult::Failed),
             health::CheckStatus::Observed => (CheckStatus::Observed, CheckResult::Failed),
         };
     }

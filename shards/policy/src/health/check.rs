@@ -11,6 +11,22 @@ pub enum CheckOutcome {
     Failed(String),
     /// No answer in time.
     TimedOut,
+    /// The server accepted what a check said to it once connected.
+    Accepted {
+        /// The code in its answer.
+        code: u16,
+    },
+    /// The server answered that it does not serve.
+    Refused {
+        /// The code in its answer.
+        code: u16,
+        /// The answer in words.
+        info: String,
+    },
+    /// The server's answer makes no sense; why.
+    Invalid(String),
+    /// The connection stood, and no answer came in time.
+    Unanswered,
     /// No connection could be tried for want of local resources. Says nothing about the server, so nothing is counted (HAProxy counts a
     /// failure, and takes all servers down when it runs out of descriptors).
     LocalError,
@@ -30,11 +46,24 @@ pub enum CheckStatus {
     Layer4Timeout,
     /// Refused or unreachable.
     Layer4Failed,
+    /// The server accepted what it was told.
+    Layer7Ok,
+    /// The connection stood, and no answer came in time.
+    Layer7Timeout,
+    /// The answer makes no sense.
+    Layer7Invalid,
+    /// The answer says that it does not serve.
+    Layer7Refused,
     /// Not a check: errors observed in traffic (`observe`).
     Observed,
 }
 
 impl CheckStatus {
+    /// Whether it speaks for the server.
+    pub fn passed(self) -> bool {
+        matches!(self, Self::Layer4Ok | Self::Layer7Ok)
+    }
+
     /// Column `check_status` of the statistics.
     pub fn code(self) -> &'static str {
         match self {
@@ -43,6 +72,10 @@ impl CheckStatus {
             Self::Layer4Ok => "L4OK",
             Self::Layer4Timeout => "L4TOUT",
             Self::Layer4Failed => "L4CON",
+            Self::Layer7Ok => "L7OK",
+            Self::Layer7Timeout => "L7TOUT",
+            Self::Layer7Invalid => "L7RSP",
+            Self::Layer7Refused => "L7STS",
             Self::Observed => "HANA",
         }
     }
@@ -55,6 +88,10 @@ impl CheckStatus {
             Self::Layer4Ok => "Layer4 check passed",
             Self::Layer4Timeout => "Layer4 timeout",
             Self::Layer4Failed => "Layer4 connection problem",
+            Self::Layer7Ok => "Layer7 check passed",
+            Self::Layer7Timeout => "Layer7 timeout",
+            Self::Layer7Invalid => "Layer7 invalid response",
+            Self::Layer7Refused => "Layer7 wrong status",
             Self::Observed => "Health analyze",
         }
     }
@@ -73,6 +110,8 @@ pub struct CheckState {
     pub in_progress: bool,
     /// Last news.
     pub status: CheckStatus,
+    /// The code in the server's answer (column `check_code`), when it was looked at.
+    pub code: Option<u16>,
     /// More about it; empty when there is nothing to say.
     pub info: String,
     /// How long it took; `None` when nothing was measured.
@@ -93,6 +132,7 @@ impl CheckState {
             enabled: true,
             in_progress: false,
             status: CheckStatus::Initial,
+            code: None,
             info: String::new(),
             duration_ms: None,
             next_at_ms,

@@ -219,12 +219,17 @@ impl Fleet {
         check.in_progress = false;
         // What was switched off meanwhile does not count any more.
         if counts && check.enabled {
-            let (status, info) = match outcome {
-                CheckOutcome::Connected => (CheckStatus::Layer4Ok, String::new()),
-                CheckOutcome::Failed(info) => (CheckStatus::Layer4Failed, info),
-                CheckOutcome::TimedOut => (CheckStatus::Layer4Timeout, String::new()),
-                CheckOutcome::LocalError => (CheckStatus::SocketError, String::new()),
+            let (status, code, info) = match outcome {
+                CheckOutcome::Connected => (CheckStatus::Layer4Ok, None, String::new()),
+                CheckOutcome::Failed(info) => (CheckStatus::Layer4Failed, None, info),
+                CheckOutcome::TimedOut => (CheckStatus::Layer4Timeout, None, String::new()),
+                CheckOutcome::Accepted { code } => (CheckStatus::Layer7Ok, Some(code), String::new()),
+                CheckOutcome::Refused { code, info } => (CheckStatus::Layer7Refused, Some(code), info),
+                CheckOutcome::Invalid(info) => (CheckStatus::Layer7Invalid, None, info),
+                CheckOutcome::Unanswered => (CheckStatus::Layer7Timeout, None, String::new()),
+                CheckOutcome::LocalError => (CheckStatus::SocketError, None, String::new()),
             };
+            check.code = code;
             if status == CheckStatus::SocketError {
                 check.status = status;
                 check.duration_ms = None;
@@ -254,6 +259,7 @@ impl Fleet {
             OnError::MarkDown => check.health = check.health.min(check.settings.rise),
         }
         if on_error != OnError::FastInter {
+            check.code = None;
             let info = format!("Detected {errors} consecutive errors, last one was: L4 unsuccessful connection");
             self.count_news(server, CheckStatus::Observed, info, None, now_ms, sessions, &mut effects);
         }

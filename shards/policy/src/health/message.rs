@@ -42,6 +42,9 @@ pub(super) fn via(fleet: &Fleet, server: usize) -> String {
 /// `, reason: ..., info: "...", check duration: 0ms`.
 pub(super) fn explanation(check: &CheckState) -> String {
     let mut text = format!(", reason: {}", check.status.description());
+    if let Some(code) = check.code {
+        let _ = write!(text, ", code: {code}");
+    }
     if !check.info.is_empty() {
         let _ =
             write!(text, ", info: \"{}\"", check.info.replace('\\', "\\\\").replace('\r', "\\r").replace('\n', "\\n").replace('"', "\\\""));

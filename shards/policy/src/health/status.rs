@@ -11,6 +11,8 @@ pub struct CheckReport {
     pub status: String,
     /// Column `check_desc`.
     pub description: &'static str,
+    /// Column `check_code`: the code in the server's answer, when it was looked at.
+    pub code: Option<u16>,
     /// Column `last_chk`: more about it, or empty.
     pub info: String,
     /// Column `check_duration`, milliseconds.
@@ -78,6 +80,7 @@ impl Fleet {
         Some(CheckReport {
             status: format!("{}{}", if check.in_progress { "* " } else { "" }, check.status.code()),
             description: check.status.description(),
+            code: check.code,
             info: check.info.clone(),
             duration_ms: check.duration_ms.filter(|_| measured),
             rise: check.settings.rise,

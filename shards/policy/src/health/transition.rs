@@ -23,7 +23,7 @@ impl Fleet {
     ) {
         let Some(member) = self.servers.get_mut(server) else { return };
         let Some(check) = member.check.as_mut() else { return };
-        let passed = status == CheckStatus::Layer4Ok;
+        let passed = status.passed();
         check.info = info;
         check.duration_ms = duration_ms;
         let is_news = check.count(status, passed);

@@ -76,14 +76,22 @@ fn read_body<'a>(reader: &mut Reader<'a>, asked: Version, limits: &Limits) -> Re
     Ok(Connack { version, session_present, code, properties })
 }
 
+/// All codes that a CONNACK of this version can have, with their words, in ascending order.
+pub fn connack_codes(version: Version) -> &'static [(u8, &'static str)] {
+    match version {
+        Version::V5 => REASONS,
+        Version::V3_1 | Version::V3_1_1 => RETURN_CODES,
+    }
+}
+
 /// MQTT 3.1.1, table 3.1; those of MQTT 3.1 are the same.
-const RETURN_CODES: &[&str] = &[
-    "accepted",
-    "unacceptable protocol version",
-    "identifier rejected",
-    "server unavailable",
-    "bad user name or password",
-    "not authorized",
+const RETURN_CODES: &[(u8, &str)] = &[
+    (0, "accepted"),
+    (1, "unacceptable protocol version"),
+    (2, "identifier rejected"),
+    (3, "server unavailable"),
+    (4, "bad user name or password"),
+    (5, "not authorized"),
 ];
 
 /// MQTT 5.0, table 3-1.
@@ -113,9 +121,5 @@ const REASONS: &[(u8, &str)] = &[
 ];
 
 fn code_text(version: Version, code: u8) -> &'static str {
-    let text = match version {
-        Version::V5 => REASONS.iter().find(|(known, _)| *known == code).map(|(_, text)| *text),
-        Version::V3_1 | Version::V3_1_1 => RETURN_CODES.get(usize::from(code)).copied(),
-    };
-    text.unwrap_or("unknown code")
+    connack_codes(version).iter().find(|(known, _)| *known == code).map_or("unknown code", |(_, text)| *text)
 }

@@ -8,11 +8,13 @@
 //!
 //! The parsers are strict: whatever the specifications forbid is invalid, down to reserved bits and malformed UTF-8. Two decisions where
 //! the texts leave room: identifiers longer than the 23 characters of MQTT 3.1 are accepted, because brokers accept them, and the UTF-8
-//! rules of 3.1.1 hold for 3.1 too. Packets other than these two are not read here.
+//! rules of 3.1.1 hold for 3.1 too. Packets other than these two are not read here;
+//! [`Framer`] knows where they begin.
 
 mod connack;
 mod connect;
 mod encode;
+mod frame;
 pub mod haproxy;
 mod property;
 mod reader;
@@ -20,9 +22,10 @@ mod reason;
 
 use std::fmt;
 
-pub use connack::{Connack, parse_connack};
+pub use connack::{Connack, connack_codes, parse_connack};
 pub use connect::{Connect, Will, parse_connect};
 pub use encode::{ConnackPacket, ConnectPacket, EncodeError, WillMessage, encode_disconnect};
+pub use frame::Framer;
 pub use property::{Properties, PropertiesIter, Property, PropertyId, PropertyKind, PropertyValue};
 pub use reason::Reason;
 

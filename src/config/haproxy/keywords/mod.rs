@@ -8,6 +8,7 @@ mod bind;
 mod global;
 mod listener;
 mod logging;
+mod mqtt;
 mod option;
 mod process;
 mod proxy;
@@ -44,6 +45,7 @@ pub fn families(scope: Scope) -> &'static [&'static [Keyword]] {
             proxy::KEYWORDS,
             timeout::KEYWORDS,
             option::KEYWORDS,
+            mqtt::KEYWORDS,
             logging::PROXY_KEYWORDS,
             server::LINES,
             tcp_rules::KEYWORDS,
