@@ -28,6 +28,7 @@ use super::outbox::Outbox;
 use super::registry::Registry;
 use super::reload::Reloading;
 use super::signals::Signals;
+use super::snapshot::Snapshots;
 use super::state::{ControlState, Phase, Request};
 use super::stop::{Ended, Stopping};
 use super::timers::{Timer, Timers};
@@ -66,6 +67,7 @@ pub struct Core {
     pub(super) loader: Arc<Loader>,
     pub(super) reloading: Reloading,
     pub(super) stopping: Stopping,
+    pub(super) snapshots: Snapshots,
     pub(super) threads: Vec<JoinHandle<()>>,
 }
 
@@ -119,6 +121,7 @@ impl Core {
         }
         if wakes.reports {
             self.take_reports();
+            self.take_saved();
         }
         if wakes.reload {
             self.take_loaded();
@@ -237,6 +240,7 @@ impl Core {
                 Timer::GiveBackMemory if self.fleet.model().global.keeps_memory => {}
                 Timer::GiveBackMemory => super::memory::give_back(),
                 Timer::HardStop => self.on_hard_stop_timer(),
+                Timer::SaveTables => self.on_save_timer(),
                 Timer::GenerationsEnd(number) => self.outbox.broadcast(|| Mail::ShutdownGenerationsBefore(number)),
             }
         }

@@ -21,6 +21,7 @@ mod privileges;
 pub mod registry;
 mod reload;
 mod signals;
+mod snapshot;
 pub mod start;
 pub mod state;
 pub mod stop;

@@ -145,6 +145,7 @@ impl Core {
         self.publish(sockets);
         self.rest_paused();
         self.refresh_local_time();
+        self.change_state_file();
         self.reloading.awaited.fill(Some(generation.number));
         if let Some(limit) = global.hard_stop_after {
             self.timers.add(self.fleet.now_ms() + limit.get(), Timer::GenerationsEnd(generation.number));

@@ -30,6 +30,7 @@ use super::outbox::Outbox;
 use super::registry::{Proposal, Registry};
 use super::reload::Reloading;
 use super::signals::Signals;
+use super::snapshot::Snapshots;
 use super::state::{ControlState, host_name};
 use super::stop::{Ended, Stopping};
 use super::timers::Timers;
@@ -98,7 +99,9 @@ pub fn run(options: &Options, loader: Loader, model: Model, program: Arc<str>, c
     if let Some(path) = &model.global.pidfile {
         daemon::write_pidfile(path).map_err(one)?;
     }
+    core.open_state_file();
     privileges::drop_privileges(&model.global).map_err(one)?;
+    core.restore_tables();
     core.go_into_service(sockets, options, waiting)?;
     Ok(Run::Served(core.run()))
 }
@@ -195,6 +198,7 @@ fn assemble(
         loader: Arc::new(loader),
         reloading,
         stopping: Stopping::new(count),
+        snapshots: Snapshots::default(),
         threads,
     };
     core.listeners.replace(listeners);

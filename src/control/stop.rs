@@ -99,8 +99,9 @@ impl Core {
         self.notifier.stopping("ending");
     }
 
-    /// Ends the shards and the log writer, each within its time.
+    /// Saves the tables, then ends the shards and the log writer, each within its time.
     pub(super) fn finish(mut self) -> Ended {
+        self.save_last();
         self.outbox.broadcast(|| Mail::HardStop);
         let deadline = Instant::now() + SHARDS_PATIENCE;
         while !self.threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {

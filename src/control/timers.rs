@@ -16,6 +16,8 @@ pub enum Timer {
     HardStop,
     /// Memory of sessions that have ended goes back to the system.
     GiveBackMemory,
+    /// Stick tables go into the state file.
+    SaveTables,
     /// Sessions of generations before this one end now (`hard-stop-after`).
     GenerationsEnd(u64),
 }
