@@ -47,8 +47,10 @@ impl Files {
 
 /// The lines of a file that say something, with their numbers from 1: not empty ones and not comments. Blanks at the beginning do not count.
 pub fn entries(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim_start_matches([' ', '\t']).trim_end_matches('\r')));
-    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+    // A pattern may begin with '#' when a blank stands in front of it.
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#'));
+    let lines = lines.map(|(index, line)| (index + 1, line.trim_start_matches([' ', '\t']).trim_end_matches('\r')));
+    lines.filter(|(_, line)| !line.is_empty())
 }
 
 /// A line of a map: its key and its value, blanks around both taken away.
@@ -88,8 +90,8 @@ mod tests {
 
     #[test]
     fn lines_that_say_something() {
-        let text = "\n# comment\n  10.0.0.0/8 office  \r\n\tlast";
-        assert_eq!(entries(text).collect::<Vec<_>>(), [(3, "10.0.0.0/8 office  "), (4, "last")]);
+        let text = "\n# comment\n  10.0.0.0/8 office  \r\n\tlast\n #x";
+        assert_eq!(entries(text).collect::<Vec<_>>(), [(3, "10.0.0.0/8 office  "), (4, "last"), (5, "#x")]);
         assert_eq!(key_and_value("10.0.0.0/8  the office "), ("10.0.0.0/8", "the office"));
         assert_eq!(key_and_value("key"), ("key", ""));
     }

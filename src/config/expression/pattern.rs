@@ -110,14 +110,15 @@ pub fn read(text: &str, operator: Operator, reading: Reading<'_>) -> Result<Patt
     }
 }
 
-/// `5`, `1:5`, `:5`, `5:`; for versions also `3.1:3.3`.
+/// `5`, `1:5`, `:5`, `5:`; for versions also `3.1:3.3`. A dash is a colon, as it always was in HAProxy: `1-5`, and `-5` is everything up to 5,
+/// since numbers in patterns have no sign.
 fn range(text: &str, dotted: bool) -> Result<(i64, i64), Mistake> {
     let number = |text: &str| if dotted { version(text) } else { whole(text) };
     let mistake = || {
         let help = "a number, a range such as '1:5', ':5' or '5:', or one of eq, ge, gt, le, lt and a number";
         (format!("'{}' is no number and no range", text.escape_debug()), Some(help.to_owned()))
     };
-    let (low, high) = match text.split_once(':') {
+    let (low, high) = match text.split_once([':', '-']) {
         None => {
             let number = number(text).ok_or_else(mistake)?;
             (number, number)
@@ -135,7 +136,7 @@ fn range(text: &str, dotted: bool) -> Result<(i64, i64), Mistake> {
 }
 
 fn whole(text: &str) -> Option<i64> {
-    super::argument::integer(text)
+    super::argument::integer(text).filter(|_| text.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// A version: the major number in the upper 16 bits.
@@ -174,17 +175,21 @@ fn mask_help(longest: &str) -> Option<String> {
     Some(format!("a number from 0 to {longest}, or for IPv4 a mask such as 255.255.0.0"))
 }
 
-/// An IPv4 address; the last numbers may be left out, and are 0 then.
+/// An IPv4 address of one to four numbers. The last one fills what is left, as in inet_aton(3): `10.12` is 10.0.0.12, not 10.12.0.0.
 fn ipv4(text: &str) -> Option<Ipv4Addr> {
-    let mut octets = [0; 4];
-    let mut parts = text.split('.');
-    let mut count = 0;
-    for octet in &mut octets {
-        let Some(part) = parts.next() else { break };
-        *octet = part.parse().ok().filter(|_| !part.starts_with('+'))?;
-        count += 1;
+    let count = text.split('.').count();
+    let mut bits = 0_u32;
+    for (index, part) in text.split('.').enumerate() {
+        let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u32 = part.parse().ok().filter(|_| is_number && index < 4)?;
+        let last = index + 1 == count;
+        let (limit, shift) = if last { (u32::MAX >> (8 * index), 0) } else { (255, 24 - 8 * index) };
+        if number > limit {
+            return None;
+        }
+        bits |= number << shift;
     }
-    (parts.next().is_none() && count > 0).then(|| octets.into())
+    Some(Ipv4Addr::from_bits(bits))
 }
 
 fn mask4(text: &str) -> Option<Ipv4Addr> {
@@ -239,13 +244,14 @@ mod tests {
         assert_eq!(number("5", Equal), Some(Pattern::Range(5, 5)));
         assert_eq!(number("1:5", Equal), Some(Pattern::Range(1, 5)));
         assert_eq!(number(":5", Equal), Some(Pattern::Range(i64::MIN, 5)));
-        assert_eq!(number("-5:", Equal), Some(Pattern::Range(-5, i64::MAX)));
+        assert_eq!(number("-5", Equal), Some(Pattern::Range(i64::MIN, 5)), "a dash is a colon");
+        assert_eq!(number("1-5", Equal), Some(Pattern::Range(1, 5)));
         assert_eq!(number("5", Greater), Some(Pattern::Range(6, i64::MAX)));
         assert_eq!(number("5", GreaterOrEqual), Some(Pattern::Range(5, i64::MAX)));
         assert_eq!(number("5", Less), Some(Pattern::Range(i64::MIN, 4)));
         assert_eq!(number("5", LessOrEqual), Some(Pattern::Range(i64::MIN, 5)));
         assert_eq!(number("9223372036854775807", Greater), Some(Pattern::Range(1, 0)), "nothing");
-        for bad in ["5:1", "x", "", ":", "1.2", "5k", "1:2:3", "--5"] {
+        for bad in ["5:1", "x", "", ":", "1.2", "5k", "1:2:3", "--5", "-5:", "-6:-4", "+5"] {
             assert_eq!(number(bad, Equal), None, "{bad}");
         }
     }
@@ -264,11 +270,14 @@ mod tests {
         let network = |text: &str| read(text, Operator::Equal, reading(MatchMethod::Ip)).ok();
         let all = Ipv4Addr::BROADCAST;
         assert_eq!(network("1.2.3.4"), Some(Pattern::Ipv4(Ipv4Addr::new(1, 2, 3, 4), all)));
-        assert_eq!(network("1.2/16"), Some(Pattern::Ipv4(Ipv4Addr::new(1, 2, 0, 0), Ipv4Addr::new(255, 255, 0, 0))));
+        assert_eq!(network("1.2/16"), Some(Pattern::Ipv4(Ipv4Addr::new(1, 0, 0, 2), Ipv4Addr::new(255, 255, 0, 0))));
+        assert_eq!(network("1.2.772"), Some(Pattern::Ipv4(Ipv4Addr::new(1, 2, 3, 4), all)));
         assert_eq!(network("0.0.0.0/0"), Some(Pattern::Ipv4(Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED)));
         assert_eq!(network("10.0.0.1/255.0.0.255"), Some(Pattern::Ipv4(Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(255, 0, 0, 255))));
         assert_eq!(network("2001:db8::/32"), Some(Pattern::Ipv6("2001:db8::".parse().expect("an address"), 32)));
-        for bad in ["1.2.3.4/33", "1.2.3.4/", "::1/129", "::/ffff::", "1.2.3.4,5.6.7.8", "1.2.3.4.5", "256", "", "localhost", "+1"] {
+        for bad in
+            ["1.2.3.4/33", "1.2.3.4/", "::1/129", "::/ffff::", "1.2.3.4,5.6.7.8", "1.2.3.4.5", "256.1", "1.2.3.256", "", "localhost", "+1"]
+        {
             assert_eq!(network(bad), None, "{bad}");
         }
     }

@@ -60,12 +60,13 @@ pub fn size(text: &str) -> Result<u32, ValueError> {
 pub fn leading_number(text: &str) -> (i64, bool) {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let end = unsigned.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(unsigned.len());
-    let magnitude = match unsigned[..end].parse::<i64>() {
+    let signed = &text[..text.len() - unsigned.len() + end];
+    let value = match signed.parse::<i64>() {
         Ok(number) => number,
         Err(_) if end == 0 => 0,
+        Err(_) if text.starts_with('-') => i64::MIN,
         Err(_) => i64::MAX,
     };
-    let value = if text.starts_with('-') { -magnitude } else { magnitude };
     (value, end > 0 && end == unsigned.len())
 }
 

@@ -74,6 +74,11 @@ impl ConverterEntry {
         Self { required, ..self }
     }
 
+    /// The same entry, looking at more than its input.
+    const fn needs(self, needs: Needs) -> Self {
+        Self { needs, ..self }
+    }
+
     /// The same entry with a check of its arguments.
     const fn checks(self, check: super::registry::ArgumentCheck) -> Self {
         Self { check: Some(check), ..self }

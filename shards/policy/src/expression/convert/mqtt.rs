@@ -1,6 +1,6 @@
 //! `mqtt_is_valid` and `mqtt_field_value`: the first packet of a client or a server, as HAProxy sees it.
 
-use ringmain_model::{Argument, SampleType};
+use ringmain_model::{Argument, Needs, SampleType};
 use ringmain_wire::mqtt::haproxy::{self, Field, PacketType, Tri};
 
 use super::super::evaluate::argument;
@@ -12,7 +12,8 @@ const BINARY: SampleType = SampleType::Binary;
 
 /// The entries.
 pub const ENTRIES: &[ConverterEntry] = &[
-    entry("mqtt_is_valid", &[], BINARY, SampleType::Boolean, "Whether the bytes begin with a valid CONNECT or CONNACK of MQTT", is_valid),
+    entry("mqtt_is_valid", &[], BINARY, SampleType::Boolean, "Whether the bytes begin with a valid CONNECT or CONNACK of MQTT", is_valid)
+        .needs(Needs::MQTT),
     entry(
         "mqtt_field_value",
         &[Parameter::Text, Parameter::Text],
@@ -21,6 +22,7 @@ pub const ENTRIES: &[ConverterEntry] = &[
         "A field or, by its number, a property of a CONNECT or CONNACK of MQTT",
         field_value,
     )
+    .needs(Needs::MQTT)
     .checks(check),
 ];
 

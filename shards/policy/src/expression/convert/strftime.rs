@@ -197,12 +197,12 @@ fn convert(letter: u8, style: &Style, moment: &Moment, out: &mut Buffer) -> bool
 fn digits(value: i64, usual: usize, usual_padding: u8, style: &Style, out: &mut Buffer) {
     let padding = style.padding.unwrap_or(usual_padding);
     let width = match (padding, style.width) {
-        (b'-', None) => 0,
+        (b'-', width) => width.unwrap_or(0),
         (_, Some(width)) => width.max(usual),
         (_, None) => usual,
     };
     // Writing to memory does not fail.
-    let _ = if padding == b'_' { write!(out, "{value:width$}") } else { write!(out, "{value:0width$}") };
+    let _ = if padding != b'0' { write!(out, "{value:width$}") } else { write!(out, "{value:0width$}") };
 }
 
 /// Text, padded on its left when a width asks for it.
@@ -235,13 +235,11 @@ fn noon(afternoon: bool, small: bool, style: &Style, out: &mut Buffer) {
     );
 }
 
+/// The sign and the number are padded each by itself, as the C library does it.
 fn zone_offset(offset_s: i32, style: &Style, out: &mut Buffer) {
-    let minutes = offset_s.unsigned_abs() / 60;
-    let sign = if offset_s < 0 { '-' } else { '+' };
-    let mut buffer: SmallVec<[u8; 16]> = SmallVec::new();
-    // Writing to memory does not fail.
-    let _ = write!(buffer, "{sign}{:02}{:02}", minutes / 60, minutes % 60);
-    text(std::str::from_utf8(&buffer).unwrap_or_default(), style, out);
+    let minutes = i64::from(offset_s.unsigned_abs() / 60);
+    text(if offset_s < 0 { "-" } else { "+" }, &Style { padding: None, ..*style }, out);
+    digits(minutes / 60 * 100 + minutes % 60, 4, b'0', style, out);
 }
 
 fn composed(pattern: &[u8], style: &Style, moment: &Moment, out: &mut Buffer) {
