@@ -136,3 +136,99 @@ fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let low = Ipv4Addr::from_bits(address.to_bits() as u32);
     address.to_ipv4_mapped().or(compatible.then_some(low))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use ringmain_model::pattern::Regex;
+
+    use super::*;
+
+    fn words() -> impl Strategy<Value = Vec<String>> {
+        proptest::collection::vec("[aAbB/.]{0,4}", 0..40)
+    }
+
+    fn patterns(method: MatchMethod, ignore_case: bool, words: &[String]) -> Patterns {
+        Patterns::new(method, ignore_case, words.iter().map(|word| Pattern::Bytes(word.as_bytes().into())).collect())
+    }
+
+    /// What each pattern alone says: a list of one is compared without an index.
+    fn alone(method: MatchMethod, ignore_case: bool, words: &[String], value: &str) -> Vec<usize> {
+        let matches = |word: &String| {
+            matches_bytes(method, ignore_case, bytes_of(&patterns(method, ignore_case, std::slice::from_ref(word))), value.as_bytes())
+        };
+        (0..words.len()).filter(|&position| matches(&words[position])).collect()
+    }
+
+    fn bytes_of(patterns: &Patterns) -> &[u8] {
+        match patterns.list() {
+            [Pattern::Bytes(bytes)] => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_finds_what_one_by_one_finds(words in words(), value in "[aAbB/.]{0,12}", ignore_case in any::<bool>()) {
+            for method in [MatchMethod::Exact, MatchMethod::End, MatchMethod::Substring, MatchMethod::Directory, MatchMethod::Domain] {
+                let expected = alone(method, ignore_case, &words, &value).first().copied();
+                let found = find(&patterns(method, ignore_case, &words), &Value::text(value.as_str()));
+                prop_assert_eq!(found, expected, "{:?}", method);
+            }
+            let begins = |word: &&String| {
+                let start = value.get(..word.len());
+                start.is_some_and(|start| if ignore_case { start.eq_ignore_ascii_case(word) } else { start == word.as_str() })
+            };
+            let longest = words.iter().filter(begins).map(String::len).max();
+            let found = find(&patterns(MatchMethod::Begin, ignore_case, &words), &Value::text(value.as_str()));
+            prop_assert_eq!(found.map(|position| words[position].len()), longest);
+        }
+
+        #[test]
+        fn numbers_are_found_in_the_order_written(ranges in proptest::collection::vec((0_i64..30, 0_i64..4), 0..30), value in 0_i64..34) {
+            let list = ranges.iter().map(|&(from, more)| Pattern::Range(from, from + more)).collect();
+            let expected = ranges.iter().position(|&(from, more)| (from..=from + more).contains(&value));
+            prop_assert_eq!(find(&Patterns::new(MatchMethod::Integer, false, list), &Value::Integer(value)), expected);
+        }
+
+        #[test]
+        fn the_longest_network_is_found(networks in proptest::collection::vec((any::<u8>(), 0_u32..=8), 0..40), address in any::<u8>()) {
+            // Networks of the last byte only, so that many contain the address.
+            let mask = |length: u32| u32::MAX.checked_shl(8 - length).unwrap_or(0);
+            let list = networks.iter().map(|&(last, length)| {
+                Pattern::Ipv4(Ipv4Addr::new(10, 0, 0, last), Ipv4Addr::from_bits(mask(length)))
+            });
+            let contains = |&&(last, length): &&(u8, u32)| (u32::from(last) ^ u32::from(address)) & mask(length) == 0;
+            let longest = networks.iter().filter(contains).map(|&(_, length)| length).max();
+            let patterns = Patterns::new(MatchMethod::Ip, false, list.collect());
+            let ipv4 = Ipv4Addr::new(10, 0, 0, address);
+            for value in [Value::Ipv4(ipv4), Value::Ipv6(ipv4.to_ipv6_mapped())] {
+                prop_assert_eq!(find(&patterns, &value).map(|position| networks[position].1), longest);
+            }
+        }
+    }
+
+    #[test]
+    fn thousands_of_patterns() {
+        let words: Vec<String> = (0..20_000).map(|number| format!("client-{number}")).collect();
+        for (method, value) in [
+            (MatchMethod::Exact, "client-19999"),
+            (MatchMethod::End, "a client-19999"),
+            (MatchMethod::Begin, "client-19999x"),
+            (MatchMethod::Domain, "mqtt.client-19999.example"),
+        ] {
+            assert_eq!(find(&patterns(method, false, &words), &Value::text(value)), Some(19_999), "{method:?}");
+            assert_eq!(find(&patterns(method, false, &words), &Value::text("klient-1")), None, "{method:?}");
+        }
+    }
+
+    #[test]
+    fn equal_patterns_are_equal_whatever_their_index() {
+        let words: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+        assert_eq!(patterns(MatchMethod::Exact, false, &words), patterns(MatchMethod::Exact, false, &words));
+        assert_ne!(patterns(MatchMethod::Exact, false, &words), patterns(MatchMethod::Exact, true, &words));
+        let regex = Patterns::new(MatchMethod::Regex, false, vec![Pattern::Regex(Regex::new("^a", false).unwrap())]);
+        assert_eq!(find(&regex, &Value::text("ab")), Some(0));
+        assert_eq!(find(&regex, &Value::text("ba")), None);
+    }
+}

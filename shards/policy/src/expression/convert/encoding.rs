@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::super::evaluate::argument;
 use super::super::registry::{ConverterEntry, Parameter};
 use super::super::{Absent, Data, Evaluation, Outcome, Sample, Value};
-use super::{Run, answer, data, entry, words};
+use super::{Run, TEXT_LIMIT, answer, data, entry, words};
 
 const STRING: SampleType = SampleType::String;
 const BINARY: SampleType = SampleType::Binary;
@@ -43,6 +43,7 @@ type Buffer = SmallVec<[u8; 64]>;
 fn text_of<'a>(sample: Sample<'a>, write: fn(&[u8], &mut Buffer)) -> Outcome<'a> {
     let mut out = Buffer::new();
     write(data(sample.value).bytes(), &mut out);
+    out.truncate(TEXT_LIMIT);
     answer(sample.may_change, Value::String(Data::Owned(out)))
 }
 
@@ -170,6 +171,10 @@ fn in_chunks<'a>(sample: Sample<'a>, arguments: &'a [Argument], write: impl Fn(&
             out.extend_from_slice(separator);
         }
         write(chunk, &mut out);
+        if out.len() > TEXT_LIMIT {
+            out.truncate(TEXT_LIMIT);
+            break;
+        }
     }
     answer(sample.may_change, Value::String(Data::Owned(out)))
 }

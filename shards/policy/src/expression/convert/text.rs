@@ -5,7 +5,7 @@ use ringmain_model::{Argument, SampleType};
 use super::super::evaluate::{argument, integer};
 use super::super::registry::{ConverterEntry, Parameter};
 use super::super::{Data, Evaluation, Outcome, Sample, Value};
-use super::{answer, data, entry, variable, words};
+use super::{TEXT_LIMIT, answer, data, entry, variable, words};
 
 const STRING: SampleType = SampleType::String;
 
@@ -107,6 +107,7 @@ fn concat<'a>(evaluation: Evaluation<'a>, sample: Sample<'a>, arguments: &'a [Ar
         out.extend_from_slice(data(value).bytes());
     }
     out.extend_from_slice(words(arguments, 2));
+    out.truncate(TEXT_LIMIT);
     answer(sample.may_change, Value::String(Data::Owned(out)))
 }
 
@@ -128,6 +129,7 @@ fn add_item<'a>(evaluation: Evaluation<'a>, sample: Sample<'a>, arguments: &'a [
     }
     out.extend_from_slice(item.bytes());
     out.extend_from_slice(suffix);
+    out.truncate(TEXT_LIMIT);
     answer(sample.may_change, Value::String(Data::Owned(out)))
 }
 
