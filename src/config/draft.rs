@@ -16,6 +16,18 @@ pub struct Word {
     pub span: Span,
 }
 
+impl Word {
+    /// The place of a part of this word; of the whole word where quotes, escapes or variables make that unclear. Where the part occurs several
+    /// times, the last one is meant.
+    pub fn part(&self, text: &str) -> Span {
+        let is_written_so = (self.span.end.saturating_sub(self.span.start)) as usize == self.text.len();
+        match self.text.rfind(text).filter(|_| is_written_so && !text.is_empty()) {
+            Some(at) => Span { start: self.span.start + at as u32, end: self.span.start + (at + text.len()) as u32, ..self.span },
+            None => self.span,
+        }
+    }
+}
+
 /// One setting: its keyword and arguments (`timeout`, `client`, `30s`). Never empty; `no` and `default` prefixes are in `negation`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {

@@ -128,11 +128,11 @@ pub struct ActionContext<'t> {
 }
 
 /// Takes the words of an action off the front of a rule's words. Reports what is wrong; `None` then.
-pub fn read<'w>(
+pub fn read(
     set: RuleSet,
     site: Site,
     place: Span,
-    words: &mut &'w [Word],
+    words: &mut &[Word],
     compiler: &mut Compiler<'_, '_>,
     context: &mut ActionContext<'_>,
 ) -> Option<Action> {
@@ -155,7 +155,7 @@ pub fn read<'w>(
         compiler.diagnostics.unsupported(first.span, format!("HAProxy's action '{base}' is not supported here yet"));
         return None;
     };
-    let mut reader = Reader { site, name: first, base, inside, words: *words, compiler, context };
+    let mut reader = Reader { site, name: first, base, inside, words, compiler, context };
     let action = read(&mut reader);
     *words = reader.words;
     action

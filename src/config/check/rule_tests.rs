@@ -167,7 +167,7 @@ fn mistakes_are_shown_at_their_words() {
             "stick-table type ip size 1k store gpc0,conrate(3s)",
             Error,
             "'conrate' cannot be stored: there is no such data type",
-            "gpc0,conrate(3s)",
+            "conrate(3s)",
         ),
         ("stick-table type ip size 1k peers p", Unsupported, "HAProxy's exchange of tables with peers is not supported here yet", "peers"),
         ("stick on src", Warning, "'stick' is ignored: frontend 'f' has no serving half", "stick"),
@@ -221,4 +221,30 @@ fn near_names_are_proposed() {
     assert_eq!(help(in_frontend(" stick-table type ip size 1k store con_cur")), ["did you mean 'conn_cur'?"]);
     assert_eq!(help(in_backend(" stick on src table bb")), ["did you mean 'b'?"]);
     assert_eq!(help(in_backend(" use-server ss if TRUE")), ["did you mean 's'?"]);
+}
+
+/// The customer's configuration to the letter, with blanks after commas within parentheses, which HAProxy itself refuses.
+#[test]
+fn the_first_document_loads_without_a_finding() {
+    let text = "global  \n  log 127.0.0.1 local3 info \n  daemon  \n  maxconn 1024000\n\ndefaults  \n  log global \n  mode tcp \n  option \
+                tcplog \n  #option dontlognull  \n  timeout connect 10000 \n  # timeout > mqtt\u{306e}keepalive * 1.2  \n  timeout client \
+                240s  \n  timeout server 240s \n  maxconn 20000\n\nbackend mqtt_backend\n  mode tcp\n  stick-table type string len 32 \
+                size 100k expire 30m\n  stick on req.payload(0,0), mqtt_field_value(connect, client_identifier)\n  server emqx1 \
+                emqx1-cluster.emqx.io:1883\n  server emqx2 emqx2-cluster.emqx.io:1883\n  server emqx3 emqx3-cluster.emqx.io:1883\n\n\
+                frontend mqtt_servers\n  bind *:1883\n  mode tcp\n  tcp-request inspect-delay 10s\n  tcp-request content reject unless { \
+                req.payload(0,0), mqtt_is_valid }\n  default_backend mqtt_backend\n";
+    let loaded = load(text);
+    assert!(loaded.diagnostics.list().is_empty(), "{:#?}", loaded.diagnostics);
+    let model = loaded.model.expect("valid");
+    let (front, back) = (&model.frontends[0].rules, &model.backends[0].rules);
+    assert_eq!(front.inspect_delay, Some(Milliseconds(10_000)));
+    let condition = front.content[0].condition.as_ref().expect("a condition");
+    assert_eq!((&front.content[0].action, condition.negated), (&Action::Reject, true));
+    assert_eq!(&*condition.alternatives[0][0].acl.tests[0].expression.source, "req.payload(0,0),mqtt_is_valid");
+    assert_eq!(&*back.stick_request[0].action.key.source, "req.payload(0,0),mqtt_field_value(connect,client_identifier)");
+    let table = &model.tables[0];
+    let expected = ("mqtt_backend", KeyType::String { length: 32 }, 102_400, Some(Milliseconds(1_800_000)));
+    assert_eq!((&*table.name, table.key, table.size, table.expire), expected);
+    let without_blanks = load(&text.replace("), mqtt", "),mqtt").replace("connect, ", "connect,")).model.expect("valid");
+    assert_eq!((&model.backends, &model.tables), (&without_blanks.backends, &without_blanks.tables));
 }

@@ -109,7 +109,7 @@ impl TableBuilder {
         let column = match column(item) {
             Ok(column) => column,
             Err(problem) => {
-                let finding = arguments.error(word, problem);
+                let finding = arguments.diagnostics.error(word.part(item), problem);
                 let name = item.split('(').next().unwrap_or(item);
                 if DataType::from_name(name).is_none()
                     && let Some(near) = keyword::nearest(name, DataType::ALL.iter().map(|data| data.name()))
@@ -123,12 +123,12 @@ impl TableBuilder {
         let rival = self.columns.iter().map(|column| column.data).find(|data| excludes(*data, column.data) || excludes(column.data, *data));
         if let Some(rival) = rival {
             let message = format!("a table cannot store both '{}' and '{}'", rival.name(), column.data.name());
-            arguments.error(word, message).help("the first elements of the array stand for the single ones");
+            arguments.diagnostics.error(word.part(item), message).help("the first elements of the array stand for the single ones");
             return None;
         }
         if self.columns.iter().any(|known| known.data == column.data) {
             let message = format!("'{}' is stored already; the first one counts", column.data.name());
-            arguments.diagnostics.warning(word.span, message);
+            arguments.diagnostics.warning(word.part(item), message);
         } else {
             self.columns.push(column);
         }

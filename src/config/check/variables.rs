@@ -11,6 +11,9 @@ use ringmain_model::log_format::{LogFormat, LogItem};
 use ringmain_model::rule::{Acl, Action, Condition, IntegerValue, Rule, Target, VariableValue};
 use ringmain_model::{Argument, Expression, LogSettings, Model, Scope};
 
+/// A variable's scope and name.
+type Named = (Scope, Arc<str>);
+
 /// What is done with each variable.
 type Visit<'v> = &'v mut dyn FnMut(&mut Variable);
 
@@ -23,13 +26,15 @@ pub fn renumber(model: &mut Model) {
     each(model, &mut |variable| {
         used.insert(variable.slot);
     });
-    let name = |slot: u16| model.variables.get(usize::from(slot)).map(|(scope, name)| (scope.name(), name.clone(), *scope));
-    let mut sorted: Vec<((&'static str, Arc<str>, Scope), u16)> = used.into_iter().filter_map(|slot| Some((name(slot)?, slot))).collect();
-    sorted.sort_by(|one, other| (one.0.0, &one.0.1).cmp(&(other.0.0, &other.0.1)));
+    let mut sorted: Vec<(Named, u16)> = used
+        .into_iter()
+        .filter_map(|slot| model.variables.get(usize::from(slot)).map(|(scope, name)| ((*scope, name.clone()), slot)))
+        .collect();
+    sorted.sort_by(|((one, name), _), ((other, other_name), _)| (one.name(), name).cmp(&(other.name(), other_name)));
     let slots: BTreeMap<u16, u16> =
         sorted.iter().enumerate().filter_map(|(new, (_, old))| Some((*old, u16::try_from(new).ok()?))).collect();
     let changes = slots.iter().any(|(old, new)| old != new);
-    model.variables = sorted.into_iter().map(|((_, name, scope), _)| (scope, name)).collect();
+    model.variables = sorted.into_iter().map(|(named, _)| named).collect();
     if changes {
         each(model, &mut |variable| variable.slot = slots.get(&variable.slot).copied().unwrap_or(variable.slot));
     }

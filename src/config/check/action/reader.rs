@@ -52,11 +52,6 @@ impl<'w> Reader<'_, 'w, '_, '_, '_> {
         None
     }
 
-    /// The place of a part of the action's word.
-    fn part(&self, text: &str) -> Span {
-        part_of(self.name, text)
-    }
-
     /// An expression of whatever type.
     fn expression(&mut self) -> Option<Expression> {
         if self.words.first().is_none_or(|word| matches!(word.text.as_str(), "if" | "unless")) {
@@ -122,7 +117,7 @@ impl<'w> Reader<'_, 'w, '_, '_, '_> {
             Some(number) => Some(number),
             None => {
                 let message = format!("'{text}' is not the number of a tracked counter");
-                self.error(self.part(text), message, "there are 0, 1 and 2")
+                self.error(self.name.part(text), message, "there are 0, 1 and 2")
             }
         }
     }
@@ -146,7 +141,7 @@ impl<'w> Reader<'_, 'w, '_, '_, '_> {
         let fits = index.parse::<u8>().ok().filter(|index| u32::from(*index) < ARRAY_LENGTH_MAX);
         let Some(found) = fits else {
             let message = format!("'{index}' is not a place in an array");
-            return self.error(self.part(&index), message, &format!("the last one is {}", ARRAY_LENGTH_MAX - 1));
+            return self.error(self.name.part(&index), message, &format!("the last one is {}", ARRAY_LENGTH_MAX - 1));
         };
         Some(TrackedColumn { counter: self.counter(&counter)?, array: true, index: found })
     }
@@ -239,10 +234,10 @@ impl<'w> Reader<'_, 'w, '_, '_, '_> {
     /// The variable's name in the parentheses, alone.
     pub(super) fn variable_name(&mut self) -> Option<Variable> {
         match self.inside.take().as_deref() {
-            Some([name]) if !name.is_empty() => self.compiler.variable(name, part_of(self.name, name)),
+            Some([name]) if !name.is_empty() => self.compiler.variable(name, self.name.part(name)),
             Some([_, condition, ..]) => {
                 let message = format!("'{}' takes no condition in its parentheses", self.base);
-                self.error(self.part(condition), message, "only 'set-var' and 'set-var-fmt' do")
+                self.error(self.name.part(condition), message, "only 'set-var' and 'set-var-fmt' do")
             }
             _ => self.arguments(&format!("{}(txn.name)", self.base)),
         }
@@ -255,7 +250,7 @@ impl<'w> Reader<'_, 'w, '_, '_, '_> {
             return self.arguments(&format!("{}(txn.name)", self.base));
         };
         let when = set_when(conditions, self.name, self.compiler)?;
-        let variable = self.compiler.variable(name, part_of(self.name, name))?;
+        let variable = self.compiler.variable(name, self.name.part(name))?;
         Some((variable, when))
     }
 
@@ -270,16 +265,6 @@ impl<'w> Reader<'_, 'w, '_, '_, '_> {
         let word = self.required("a format")?;
         let format = self.compiler.format(word, self.site)?;
         Some(Action::SetVariable(variable, VariableValue::Format(format), when))
-    }
-}
-
-/// The place of a part of a word, where it stands there as it is.
-fn part_of(word: &Word, text: &str) -> Span {
-    let as_written = (word.span.end - word.span.start) as usize == word.text.len();
-    // The last one: a variable may be called as the action is.
-    match word.text.rfind(text).filter(|_| as_written && !text.is_empty()) {
-        Some(at) => Span { start: word.span.start + at as u32, end: word.span.start + (at + text.len()) as u32, ..word.span },
-        None => word.span,
     }
 }
 
@@ -310,7 +295,7 @@ pub fn set_when(conditions: &[String], word: &Word, compiler: &mut Compiler<'_, 
             "iflt" => when.greater = Some(false),
             unknown => {
                 let finding =
-                    compiler.diagnostics.error(part_of(word, unknown), format!("there is no condition '{unknown}' for setting a variable"));
+                    compiler.diagnostics.error(word.part(unknown), format!("there is no condition '{unknown}' for setting a variable"));
                 match keyword::nearest(unknown, SET_CONDITIONS.iter().copied()) {
                     Some(near) => finding.help(format!("did you mean '{near}'?")),
                     None => finding.help(format!("there are {}", SET_CONDITIONS.join(", "))),
