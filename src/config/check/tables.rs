@@ -63,7 +63,13 @@ impl TableBuilder {
                 "nopurge" => table.no_purge = true,
                 "store" => table.store(arguments)?,
                 "srvkey" => server_key(arguments)?,
-                "write-to" => table.write_to = Some(arguments.required("the name of a table after 'write-to'")?.clone()),
+                "write-to" => {
+                    table.write_to = Some(arguments.required("the name of a table after 'write-to'")?.clone());
+                    arguments
+                        .diagnostics
+                        .no_effect(word.span, "'write-to' has no effect here")
+                        .label("there are no peers to learn entries from");
+                }
                 // In a 'peers' section every table is shared with the peers of that section, so that HAProxy has no such word there.
                 "peers" if arguments.name() == "stick-table" => {
                     arguments.unsupported(word, "exchange of tables with peers").help("without 'peers' the table is this node's own");
