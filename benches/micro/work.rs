@@ -10,10 +10,14 @@ use ringmain::config::check::{Context, Names};
 use ringmain::config::environment::Environment;
 use ringmain::config::haproxy::log_format;
 use ringmain::config::load_texts;
+use ringmain_model::pattern::{MatchMethod, Pattern, Patterns};
 use ringmain_model::table::{Column, DataType, KeyType, Table};
 use ringmain_model::{Milliseconds, Model};
 use ringmain_policy::balance::{Input, Key, Load, Picker, ServerView};
+use ringmain_policy::expression::testing::{Literal, expression};
+use ringmain_policy::expression::{Evaluation, evaluate};
 use ringmain_policy::log::Renderer;
+use ringmain_policy::pattern;
 use ringmain_policy::record::{Connections, Peer, Record, Termination, Timers};
 use ringmain_policy::table::{self, Request, Share, StickServer};
 use ringmain_wire::syslog::{self, Date, Envelope};
@@ -54,6 +58,7 @@ pub fn all() -> Vec<Work> {
         all.push(pick(name, balance));
     }
     all.push(stick_table("table/match-100k-keys"));
+    all.extend([client_id("expression/mqtt-client-id"), condition("expression/acl-1000-networks")]);
     all.extend([render("log/tcp-line"), envelope("syslog/rfc3164", syslog::rfc3164), envelope("syslog/rfc5424", rfc5424)]);
     all
 }
@@ -187,6 +192,35 @@ fn pick(name: &'static str, balance: &str) -> Work {
             exclude: None,
         });
         assert!(black_box(choice).server().is_some());
+    };
+    Work { name, run: Box::new(run) }
+}
+
+/// A client's CONNECT, and its identifier by HAProxy's converter.
+fn client_id(name: &'static str) -> Work {
+    let connect = b"\x10\x15\x00\x04MQTT\x04\x02\x00\x3c\x00\x09client-42";
+    let facts = Literal::of_request(connect, true);
+    let source = "req.payload(0,0),mqtt_field_value(connect,client_identifier)";
+    let expression = expression(source).unwrap_or_else(|message| panic!("{message}"));
+    let run = move || {
+        let evaluation = Evaluation { facts: &facts, is_final: true };
+        let sample = evaluate(black_box(&expression), evaluation);
+        assert!(black_box(sample).is_ok());
+    };
+    Work { name, run: Box::new(run) }
+}
+
+/// A client's address among networks, the last of which it is in.
+fn condition(name: &'static str) -> Work {
+    let network = |number: u32| Pattern::Ipv4(Ipv4Addr::from_bits(0x0a00_0000 + (number << 8)), Ipv4Addr::new(255, 255, 255, 0));
+    let patterns = Patterns::new(MatchMethod::Ip, false, (0..1000).map(network).collect());
+    let expression = expression("src").unwrap_or_else(|message| panic!("{message}"));
+    let client = Ipv4Addr::from_bits(0x0a00_0000 + (999 << 8) + 7);
+    let facts = Literal { client: Some((client, 1883).into()), ..Literal::default() };
+    let run = move || {
+        let sample = evaluate(black_box(&expression), Evaluation { facts: &facts, is_final: true });
+        let found = sample.ok().and_then(|sample| pattern::find(&patterns, &sample.value));
+        assert_eq!(black_box(found), Some(999));
     };
     Work { name, run: Box::new(run) }
 }
