@@ -5,7 +5,7 @@
 #
 # As root on a Debian-like system missing packages are installed with apt-get; no service is started, and units that
 # came with them stay disabled. Anywhere else, and always with --check, missing things are listed and the exit code is 1.
-# Python packages (group python) go to target/setup/python, never into the system; scripts set PYTHONPATH to it.
+# Packages of Python and Node.js go to target/setup, never into the system; what uses them sets PYTHONPATH or names the folder.
 set -eu
 
 usage() {
@@ -25,6 +25,9 @@ needs() {
 		test memcached memcached
 		test python3 python3
 		test strace strace
+		test python3-pip pip3
+		test nodejs node
+		test npm npm
 		versus haproxy haproxy
 		versus nginx-light nginx
 		versus libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
@@ -40,7 +43,15 @@ needs() {
 # Python packages of a group: group, requirement, path below target/setup/python that proves it.
 python_needs() {
 	cat <<-'TABLE'
-		python paho-mqtt==2.1.0 paho/mqtt/client.py
+		test paho-mqtt==2.1.0 paho_mqtt-2.1.0.dist-info
+		python paho-mqtt==2.1.0 paho_mqtt-2.1.0.dist-info
+	TABLE
+}
+
+# Packages for Node.js of a group: group, package, path below target/setup/node that proves it.
+node_needs() {
+	cat <<-'TABLE'
+		test mqtt@5.14.1 node_modules/mqtt/package.json
 	TABLE
 }
 
@@ -65,7 +76,16 @@ missing_packages() {
 missing_python() {
 	python_needs | while read -r group requirement proof; do
 		if wanted "$group" && ! [ -e "$python_directory/$proof" ]; then echo "$requirement"; fi
-	done
+	done | sort -u
+}
+
+# A package of another version than the one wanted is missing, too.
+missing_node() {
+	node_needs | while read -r group requirement proof; do
+		if wanted "$group" && ! grep -q "\"version\": \"${requirement#*@}\"" "$node_directory/$proof" 2>/dev/null; then
+			echo "$requirement"
+		fi
+	done | sort -u
 }
 
 # Installs packages without starting their services: invoke-rc.d asks policy-rc.d, which says no as long as this runs.
@@ -110,6 +130,13 @@ install_python() {
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$python_directory" $1
 }
 
+install_node() {
+	mkdir -p "$node_directory"
+	[ -e "$node_directory/package.json" ] || echo '{ "private": true }' >"$node_directory/package.json"
+	# shellcheck disable=SC2086 # requirements are single words
+	npm install --silent --no-audit --no-fund --no-update-notifier --ignore-scripts --prefix "$node_directory" $1
+}
+
 check=no
 groups=
 for argument in "$@"; do
@@ -126,6 +153,7 @@ done
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python_directory=${CARGO_TARGET_DIR:-$root/target}/setup/python
+node_directory=${CARGO_TARGET_DIR:-$root/target}/setup/node
 
 packages=$(missing_packages)
 if [ -n "$packages" ]; then
@@ -143,8 +171,15 @@ if [ -n "$requirements" ] && [ "$check" = no ] && present python3; then
 		requirements=$(missing_python)
 	fi
 fi
-if [ -n "$packages$requirements" ]; then
+modules=$(missing_node)
+if [ -n "$modules" ] && [ "$check" = no ] && present npm; then
+	echo "installing into $node_directory:" $modules
+	install_node "$(echo $modules)"
+	modules=$(missing_node)
+fi
+if [ -n "$packages$requirements$modules" ]; then
 	[ -z "$packages" ] || echo "missing, as Debian calls them:" $packages >&2
 	[ -z "$requirements" ] || echo "missing from $python_directory (pip install --target):" $requirements >&2
+	[ -z "$modules" ] || echo "missing from $node_directory (npm install --prefix):" $modules >&2
 	exit 1
 fi
