@@ -178,6 +178,10 @@ impl Core {
                         self.fleet.errors_observed(id);
                     }
                 }
+                Report::LongKeepalive { frontend, keepalive_s, timeout_ms, is_tunnel } => {
+                    let text = super::keepalive::warning(&frontend, keepalive_s, timeout_ms, is_tunnel);
+                    self.announce(Level::Warning, &text);
+                }
                 Report::Adopted { shard, generation } => self.on_adopted(shard, generation),
                 Report::Drained { shard } => self.on_drained(shard),
                 Report::AcceptTrouble { shard, error } => self.on_accept_trouble(shard, error),
@@ -282,6 +286,7 @@ impl Core {
                 self.console.say(severity, console_text.as_deref().unwrap_or(&text));
             }
             Effect::ShutdownSessions(server) => self.outbox.broadcast(|| Mail::ShutdownSessions(server.clone())),
+            Effect::DrainMqtt(server) => self.outbox.broadcast(|| Mail::DrainMqtt(server.clone())),
             Effect::KillSessions(server) => self.outbox.broadcast(|| Mail::KillSessions(server.clone())),
             Effect::ShutdownBackupSessions(backend) => self.outbox.broadcast(|| Mail::ShutdownBackupSessions(backend.clone())),
             Effect::Reschedule(id) => self.checks.reschedule(&self.fleet, id, &mut self.timers),

@@ -11,6 +11,7 @@ mod daemon;
 mod fixture;
 pub mod fleet;
 pub mod limits;
+mod keepalive;
 mod listen;
 mod listeners;
 pub mod load;

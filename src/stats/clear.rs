@@ -19,6 +19,9 @@ pub fn clear(generation: &Generation, process: &ProcessLive, scope: Scope) {
     for frontend in &generation.frontends {
         restart(&frontend.sessions);
         frontend.session_rate.reset_peak();
+        if all {
+            frontend.mqtt.clear();
+        }
         frontend.counters.iter().filter(|_| all).for_each(|counters| zero(&frontend_counters(counters)));
     }
     for bind in generation.binds.iter().flatten() {
@@ -30,6 +33,9 @@ pub fn clear(generation: &Generation, process: &ProcessLive, scope: Scope) {
         backend.session_rate.reset_peak();
         backend.queue.peak.reset(backend.queue.len());
         backend.counters.iter().for_each(|counters| zero(&counters.maxima()));
+        if all {
+            backend.mqtt.clear();
+        }
         backend.counters.iter().filter(|_| all).for_each(|counters| zero(&counters.totals()));
     }
     for server in &generation.servers {

@@ -12,6 +12,7 @@ use ringmain_policy::record::{Cause, Phase, Termination};
 
 use crate::forward::{End, Meter, Splice, direction};
 use crate::held;
+use crate::mqtt;
 use crate::record;
 use crate::response;
 use crate::ring::{self, S, Sock};
@@ -20,6 +21,7 @@ use crate::session::{Down, Session, Up};
 /// Forwards until both directions have ended; returns how. Closes both sockets.
 pub(crate) fn run(session: &Rc<Session>, client: Sock, server: Sock) -> impl Future<Output = Termination> {
     record::at_connect(session);
+    mqtt::begin(session);
     async move {
         if session.hold.with(|_| ()).is_some() && Box::pin(held::hand_over(session, server.handle())).await.is_err() {
             close(session, client, server);
@@ -35,6 +37,8 @@ pub(crate) fn run(session: &Rc<Session>, client: Sock, server: Sock) -> impl Fut
             loop {
                 if session.ended.poll_taken(context).is_ready()
                     && let Some(ending) = session.ending()
+                    // The direction from the server sees to it.
+                    && !(ending.disconnect.is_some() && down.is_some() && mqtt::can_drain(session))
                 {
                     return Poll::Ready(ending.termination());
                 }
@@ -155,6 +159,10 @@ impl Ends {
                 self.failed = true;
             }
             End::Finished => self.failed = true,
+            End::SentOff => {
+                self.termination.get_or_insert(Termination { cause: Cause::Killed, phase: Phase::Done });
+                self.failed = true;
+            }
         }
     }
 

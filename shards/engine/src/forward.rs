@@ -26,6 +26,8 @@ pub enum End {
     Refused,
     /// An inspection of the first bytes wants the session to end now that they have been delivered.
     Finished,
+    /// The receiver was told to go, and it has gone or had time to.
+    SentOff,
     /// The sender's inactivity timeout ran out during an inspection that let it pass.
     TimedOut,
 }

@@ -36,6 +36,7 @@ use ringmain_model::Tuning;
 use ringmain_policy::record::{Cause, Phase, Termination};
 
 use crate::forward::{Meter, code};
+use crate::mqtt::{self, Watch};
 use crate::response::{Inspection, Response};
 use crate::ring::S;
 use crate::session::Session;
@@ -263,6 +264,8 @@ pub(crate) struct Hold {
     pub client: Held,
     /// The inspection of the server's first bytes, see `response.rs`.
     pub response: Option<Response>,
+    /// What is known of it as MQTT, see `mqtt.rs`.
+    pub mqtt: Option<Box<Watch>>,
 }
 
 /// A session's place for its [`Hold`]: one word.
@@ -284,20 +287,44 @@ impl HoldCell {
         if held.is_empty() && held.state == State::Open && !held.receiving {
             return;
         }
-        let response = self.0.take().and_then(|hold| hold.response);
-        self.0.set(Some(Box::new(Hold { client: held, response })));
+        let mut hold = self.take_or_new();
+        hold.client = held;
+        self.0.set(Some(hold));
     }
 
     /// Has the server's first bytes inspected, from the moment its connection stands.
     pub fn put_inspection(&self, inspection: Inspection) {
-        let client = self.0.take().map_or_else(|| Held::new(1), |hold| hold.client);
-        self.0.set(Some(Box::new(Hold { client, response: Some(Response::Planned(inspection)) })));
+        let mut hold = self.take_or_new();
+        hold.response = Some(Response::Planned(inspection));
+        self.0.set(Some(hold));
     }
 
-    /// Lets go of it unless the server's bytes are still to be inspected.
+    /// Has the session watched, or changes how it is.
+    pub fn put_watch(&self, new: impl FnOnce() -> Watch, change: impl FnOnce(&mut Watch)) {
+        let mut hold = self.take_or_new();
+        change(hold.mqtt.get_or_insert_with(|| Box::new(new())));
+        self.0.set(Some(hold));
+    }
+
+    /// Runs `f` on what is known of the session as MQTT, if it is watched. `f` must not come back here.
+    pub fn with_watch<T>(&self, f: impl FnOnce(&mut Watch) -> T) -> Option<T> {
+        self.with(|hold| hold.mqtt.as_deref_mut().map(f)).flatten()
+    }
+
+    /// Nothing more is to be learned of the session as MQTT.
+    pub fn end_watch(&self) {
+        self.with(|hold| hold.mqtt = None);
+        self.tidy();
+    }
+
+    fn take_or_new(&self) -> Box<Hold> {
+        self.0.take().unwrap_or_else(|| Box::new(Hold { client: Held::new(1), response: None, mqtt: None }))
+    }
+
+    /// Lets go of it unless the server's bytes are still to be looked at.
     fn tidy(&self) {
         let hold = self.0.take();
-        self.0.set(hold.filter(|hold| hold.response.is_some()));
+        self.0.set(hold.filter(|hold| hold.response.is_some() || hold.mqtt.is_some()));
     }
 
     /// The server's inspection is over.
@@ -324,6 +351,7 @@ pub(crate) async fn park(session: &Session) {
 pub(crate) async fn hand_over(session: &Session, server: S) -> io::Result<()> {
     let bytes = session.hold.with(|hold| hold.client.take(&session.up)).unwrap_or_default();
     session.hold.tidy();
+    mqtt::client_bytes(session, &bytes);
     if !bytes.is_empty() {
         session.up.pending.set(session.up.pending.get() + bytes.len() as u64);
         server.send_owned(bytes).await?;

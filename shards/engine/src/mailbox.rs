@@ -32,6 +32,8 @@ pub enum Mail {
     ShutdownSessions(Arc<ServerLive>),
     /// End the sessions of a server by order (`shutdown sessions server`); logged with `K`.
     KillSessions(Arc<ServerLive>),
+    /// Tell the MQTT clients of a server to use another one, those of proxies with `option mqtt-drain`; logged with `K`.
+    DrainMqtt(Arc<ServerLive>),
     /// End the sessions of a frontend by order (`shutdown frontend`); logged with `K`.
     KillFrontendSessions(Arc<FrontendLive>),
     /// End the sessions on backup servers of a backend (`on-marked-up shutdown-backup-sessions`).
@@ -210,6 +212,17 @@ pub enum Report {
         outcome: ProbeOutcome,
         /// How long it took, microseconds.
         duration_us: u64,
+    },
+    /// A client announced a keep alive that is too long for the timeout that ends it; once for each frontend and generation.
+    LongKeepalive {
+        /// The frontend's name.
+        frontend: Arc<str>,
+        /// The keep alive, seconds.
+        keepalive_s: u16,
+        /// The timeout, milliseconds.
+        timeout_ms: u64,
+        /// The timeout is `timeout tunnel`, not `timeout client`.
+        is_tunnel: bool,
     },
     /// A server reached its `error-limit` of observed errors.
     ErrorLimit(Arc<ServerLive>),

@@ -10,6 +10,7 @@ use crate::assign;
 use crate::held::{self, CLIENT_REFUSED, Held, State};
 use crate::inspect::{self, Passed, Stopped};
 use crate::live::FrontendCounters;
+use crate::mqtt;
 use crate::response::Inspection;
 use crate::ring::Sock;
 use crate::session::Session;
@@ -24,6 +25,7 @@ pub(crate) async fn reach(session: &Rc<Session>) -> Result<Sock, Termination> {
     admit(session, &mut held).await?;
     let rules = &session.frontend_config().rules;
     let passed = inspect::content(session, &rules.content, rules.inspect_delay, &mut held).await;
+    mqtt::look(session, held.as_slice());
     let mut passed = passed.map_err(|stopped| refused(session, stopped, None))?;
     if held.state() == State::Open && held.is_empty() {
         // Nothing waited for bytes; rules of the backend may look at those that are here already.
@@ -34,6 +36,7 @@ pub(crate) async fn reach(session: &Rc<Session>) -> Result<Sock, Termination> {
     };
     if passed.departure.is_none() {
         let again = inspect::backend_content(session, backend, &mut held).await;
+        mqtt::look(session, held.as_slice());
         passed = again.map_err(|stopped| refused(session, stopped, Some(backend)))?;
     }
     if let Passed { departure: Some(termination) } = passed {

@@ -11,6 +11,7 @@ use std::task::Poll;
 use crate::forward::{End, code};
 use crate::held::{self, Held, Last};
 use crate::inspect::ResponseRules;
+use crate::mqtt;
 use crate::ring::{self, S, Timer};
 use crate::session::Session;
 
@@ -79,9 +80,11 @@ pub(crate) async fn inspect(session: Rc<Session>, server: S, client: S) -> Optio
     let (decision, last) = decide(&session, inspection, server, &mut held).await;
     session.hold.end_inspection();
     if decision == Decision::Refuse {
+        mqtt::server_bytes(&session, held.as_slice());
         return Some(End::Refused);
     }
     let bytes = held.take(&session.down);
+    mqtt::server_bytes(&session, &bytes);
     if !bytes.is_empty() {
         session.down.pending.set(bytes.len() as u64);
         if let Err(error) = client.send_owned(bytes).await {

@@ -13,6 +13,7 @@ use ringmain_policy::expression::Backends;
 use ringmain_policy::log::{Moment, moment};
 
 use crate::live::{Generation, Snapshot};
+use crate::mqtt::Interest;
 
 /// A generation on one shard.
 pub(crate) struct Road {
@@ -20,6 +21,8 @@ pub(crate) struct Road {
     shard: usize,
     snapshots: Vec<RefCell<Cached>>,
     frontends: Vec<FrontendRun>,
+    /// What each backend wants of sessions that may be MQTT.
+    mqtt: Vec<Interest>,
 }
 
 struct Cached {
@@ -42,6 +45,8 @@ pub(crate) struct FrontendRun {
     pub has_rules: bool,
     /// Whether log lines ask stick tables.
     pub line_asks_tables: bool,
+    /// What it wants of sessions that may be MQTT.
+    pub mqtt: Interest,
     /// When the line is written; `None` without log targets.
     pub moment: Option<Moment>,
 }
@@ -88,7 +93,8 @@ impl Road {
     pub fn new(generation: Arc<Generation>, shard: usize) -> Self {
         let frontends = generation.model.frontends.iter().map(|frontend| derive(frontend, &generation.model)).collect();
         let snapshots = generation.backends.iter().map(|_| RefCell::new(Cached { version: 0, snapshot: None })).collect();
-        Self { generation, shard, snapshots, frontends }
+        let mqtt = generation.model.backends.iter().map(Interest::of_backend).collect();
+        Self { generation, shard, snapshots, frontends, mqtt }
     }
 
     pub fn model(&self) -> &Model {
@@ -101,6 +107,12 @@ impl Road {
 
     pub fn run(&self, id: FrontendId) -> FrontendRun {
         self.frontends[id.index()]
+    }
+
+    /// What is wanted of a session that may be MQTT.
+    pub fn mqtt(&self, frontend: FrontendId, backend: Option<BackendId>) -> Interest {
+        let of_backend = backend.and_then(|id| self.mqtt.get(id.index())).copied().unwrap_or_default();
+        self.run(frontend).mqtt.and(of_backend)
     }
 
     pub fn bind_id(&self, frontend: FrontendId, bind: BindId) -> u32 {
@@ -145,6 +157,7 @@ fn derive(frontend: &Frontend, model: &Model) -> FrontendRun {
         needs_source_address: uses(&[V::SourceIp, V::SourcePort]) || shows(Needs::SERVER),
         has_rules: has_rules(frontend, model),
         line_asks_tables: shows(Needs::TABLE),
+        mqtt: Interest::of_frontend(frontend),
         moment: logs.then_some(early),
     }
 }

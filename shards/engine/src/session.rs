@@ -19,17 +19,19 @@ use crate::ring::{self, S, Sock, Timer};
 use crate::road::Pin;
 use crate::shard::{Arrival, Shard};
 use crate::signal::Signal;
-use crate::{action, admission, assign, exchange, forward, prepare, record, response, socket};
+use crate::{action, admission, assign, exchange, forward, mqtt, prepare, record, response, socket};
 
 /// An order to end a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ending {
     pub cause: Cause,
+    /// The client is told first, with this reason code of MQTT, if the session can do that.
+    pub disconnect: Option<u8>,
 }
 
 impl Ending {
     pub fn new(cause: Cause) -> Self {
-        Self { cause }
+        Self { cause, disconnect: None }
     }
 
     pub fn termination(self) -> Termination {
@@ -108,15 +110,30 @@ impl AsRef<Meter> for Down {
     }
 }
 
-impl Way for Up {}
-
-impl Way for Down {
+impl Way for Up {
     fn has_first(&self) -> bool {
-        response::is_planned(&self.0)
+        mqtt::follows_client(&self.0)
     }
 
     fn first(self, from: S, to: S) -> impl Future<Output = Option<End>> {
-        response::inspect(self.0, from, to)
+        mqtt::follow_client(self.0, from, to)
+    }
+}
+
+impl Way for Down {
+    fn has_first(&self) -> bool {
+        response::is_planned(&self.0) || mqtt::follows_server(&self.0)
+    }
+
+    fn first(self, from: S, to: S) -> impl Future<Output = Option<End>> {
+        async move {
+            if response::is_planned(&self.0)
+                && let Some(end) = response::inspect(self.0.clone(), from, to).await
+            {
+                return Some(end);
+            }
+            mqtt::follow_server(self.0, from, to).await
+        }
     }
 }
 
@@ -218,6 +235,7 @@ impl Session {
         if let Some(backend) = self.assigned.backend.get() {
             self.road.generation.backend(backend).sessions.leave();
         }
+        mqtt::conclude(self);
         record::at_end(self, termination);
         self.shard.sessions.borrow_mut().try_remove(self.key.get() as usize);
         self.shard.session_ended();

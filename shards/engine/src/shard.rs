@@ -25,6 +25,7 @@ use crate::road::Road;
 use crate::session::{Ending, Session};
 use crate::signal::Signal;
 use crate::tables::{self, Tables};
+use crate::{drain, mqtt};
 
 /// Mail taken in one turn before sessions run again.
 const MAIL_PER_TURN: usize = 64;
@@ -122,6 +123,10 @@ pub(crate) struct Shard {
     pub sessions: RefCell<Slab<Rc<Session>>>,
     pub waiters: RefCell<Slab<Option<Waker>>>,
     pub tables: Tables,
+    /// Times from CONNECT to CONNACK.
+    pub mqtt_times: mqtt::Times,
+    /// The pace at which MQTT clients are told to go.
+    pub drain_pace: drain::Pace,
     /// Most sessions at once since memory was last offered back.
     peak_load: Cell<u32>,
     /// Raised when a gate may have opened that a held connection waits for.
@@ -217,6 +222,8 @@ async fn main(setup: ShardSetup) {
         sessions: RefCell::default(),
         waiters: RefCell::default(),
         tables: Tables::default(),
+        mqtt_times: mqtt::Times::default(),
+        drain_pace: drain::Pace::default(),
         peak_load: Cell::new(0),
         gate_opened: Signal::default(),
     }));
@@ -290,6 +297,7 @@ async fn handle(shard: &'static Shard, mail: Mail) {
             let ending = move |session: &Session| session.is_on(&server).then_some(Ending::new(Cause::Killed));
             ring::spawn(async move { shard.end_sessions(ending).await });
         }
+        Mail::DrainMqtt(server) => ring::spawn(drain::leave_server(shard, server)),
         Mail::KillFrontendSessions(frontend) => {
             let ending = move |session: &Session| session.came_through(&frontend).then_some(Ending::new(Cause::Killed));
             ring::spawn(async move { shard.end_sessions(ending).await });
@@ -307,6 +315,7 @@ async fn handle(shard: &'static Shard, mail: Mail) {
         Mail::FlushCounters(ticket) => {
             ring::spawn(async move {
                 shard.visit_sessions(|session| crate::record::flush(session)).await;
+                shard.mqtt_times.flush();
                 *shard.process.rings[shard.index].lock().unwrap_or_else(PoisonError::into_inner) = ring::counters();
                 ticket.done();
             });
@@ -314,6 +323,7 @@ async fn handle(shard: &'static Shard, mail: Mail) {
         Mail::SoftStop => {
             shard.stage.set(Stage::Draining);
             crate::listen::close_all(shard);
+            ring::spawn(drain::stop(shard));
             ring::spawn(report_drained(shard));
         }
         Mail::HardStop => {

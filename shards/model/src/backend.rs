@@ -108,6 +108,8 @@ pub struct BackendOptions {
     pub log_health_checks: bool,
     /// `option independent-streams` on the server side.
     pub independent_streams: bool,
+    /// `option mqtt-drain`: as of frontends; the lower rate of the two holds.
+    pub mqtt_drain: Option<u32>,
 }
 
 /// How a server is chosen (`balance`, HAProxy manual section 4.2).

@@ -188,6 +188,9 @@ impl Needs {
     /// The finished session: log lines only.
     pub const END: Self = Self(128);
 
+    /// MQTT's first packets: whoever asks wants MQTT's statistics, too.
+    pub const MQTT: Self = Self(256);
+
     /// Both together.
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)

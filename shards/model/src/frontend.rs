@@ -70,6 +70,11 @@ pub struct FrontendOptions {
     pub splice_request: SplicePolicy,
     /// How the response direction (server to client) may be moved.
     pub splice_response: SplicePolicy,
+    /// `option mqtt-stats`: MQTT's first packets are counted although no rule looks at them.
+    pub mqtt_stats: bool,
+    /// `option mqtt-drain`: clients of servers that are drained, and all when the process stops softly, are told to go; at most so many
+    /// each second on each shard.
+    pub mqtt_drain: Option<u32>,
     /// `option socket-stats`: counters per bind are shown in statistics.
     pub socket_stats: bool,
 }

@@ -103,6 +103,7 @@ pub fn build(proxy: &ProxyBuilder, numbers: &HashMap<Span, u32>, servers: Range<
             nolinger: flags.nolinger,
             log_health_checks: flags.log_health_checks,
             independent_streams: flags.independent_streams,
+            mqtt_drain: proxy.mqtt_drain,
         },
         mqtt_check: proxy.mqtt_check.clone(),
         source: proxy.source.clone(),

@@ -126,6 +126,7 @@ pub struct ProxyFlags {
     pub abort_on_close: bool,
     pub persist: bool,
     pub log_health_checks: bool,
+    pub mqtt_stats: bool,
 }
 
 /// A proxy's timeouts as written; 0 is infinite.
@@ -187,6 +188,8 @@ pub struct ProxyBuilder {
     pub timeouts: ProxyTimeouts,
     /// `option`.
     pub flags: ProxyFlags,
+    /// `option mqtt-drain`: clients each second on each shard.
+    pub mqtt_drain: Option<u32>,
     /// `option mqtt-check`.
     pub mqtt_check: Option<Arc<MqttCheck>>,
     /// `option splice-request` and `splice-auto`.
@@ -265,6 +268,7 @@ impl ProxyBuilder {
             source: None,
             timeouts: ProxyTimeouts::default(),
             flags: ProxyFlags::default(),
+            mqtt_drain: None,
             mqtt_check: None,
             splice_request: SplicePolicy::default(),
             splice_response: SplicePolicy::default(),

@@ -136,6 +136,8 @@ fn options(proxy: &ProxyBuilder, target: Option<&ProxyBuilder>, no_splice: bool)
         independent_streams: flags.independent_streams,
         splice_request: splice(|proxy| proxy.splice_request),
         splice_response: splice(|proxy| proxy.splice_response),
+        mqtt_stats: flags.mqtt_stats,
+        mqtt_drain: proxy.mqtt_drain,
         socket_stats: flags.socket_stats,
     }
 }

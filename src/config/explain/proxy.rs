@@ -72,8 +72,10 @@ fn frontend_options(section: &mut Section, options: &Part<'_, FrontendOptions>) 
         ("nolinger", own.nolinger),
         ("independent_streams", own.independent_streams),
         ("socket_stats", own.socket_stats),
+        ("mqtt_stats", own.mqtt_stats),
     ];
     set_flags(section, &flags);
+    drain(section, own.mqtt_drain);
     splice(section, options, "option.splice_request", |options| options.splice_request);
     splice(section, options, "option.splice_response", |options| options.splice_response);
 }
@@ -161,6 +163,9 @@ fn backend(section: &mut Section, model: &Model, references: &[Model], index: us
         }
     }
     backend_options(section, &own.options, in_listen);
+    if !in_listen {
+        drain(section, own.options.mqtt_drain);
+    }
     if let Some(check) = &own.mqtt_check {
         section.set("option.mqtt_check", mqtt_check(check));
     }
@@ -182,6 +187,12 @@ fn backend_options(section: &mut Section, own: &BackendOptions, in_listen: bool)
         ("independent_streams", own.independent_streams && !in_listen),
     ];
     set_flags(section, &flags);
+}
+
+fn drain(section: &mut Section, rate: Option<u32>) {
+    if let Some(rate) = rate {
+        section.set("option.mqtt_drain", format!("rate {rate}").as_str());
+    }
 }
 
 fn mqtt_check(check: &MqttCheck) -> Value {

@@ -150,8 +150,20 @@ impl Fleet {
     /// Copies what health knows of one server into its readable state.
     pub(super) fn copy_state(&mut self, id: ServerId) {
         if let (Some(state), Some(server)) = (self.servers.get_mut(id.index()), self.health.get(id.index())) {
+            let was_leaving = state.is_leaving();
             state.follow(server);
+            let leaves = state.is_leaving() && !was_leaving;
+            if leaves && self.drains_mqtt(id) {
+                self.effects.push(Effect::DrainMqtt(self.generation.server(id).clone()));
+            }
         }
+    }
+
+    /// Whether clients of a server may be told to go.
+    fn drains_mqtt(&self, id: ServerId) -> bool {
+        let model = &self.generation.model;
+        let own = model.backend(model.server(id).backend).options.mqtt_drain.is_some();
+        own || model.frontends.iter().any(|frontend| frontend.options.mqtt_drain.is_some())
     }
 
     fn say_of_backend(&mut self, id: BackendId, level: Level, text: String) {

@@ -42,6 +42,8 @@ pub enum Effect {
     ShutdownSessions(Arc<ServerLive>),
     /// End the sessions of this server on all shards: an operator said so.
     KillSessions(Arc<ServerLive>),
+    /// Tell the MQTT clients of this server to use another one: an operator takes it out of service.
+    DrainMqtt(Arc<ServerLive>),
     /// End the sessions on backup servers of this backend on all shards.
     ShutdownBackupSessions(Arc<BackendLive>),
     /// What is due next for this server may have changed: look at its timer again.

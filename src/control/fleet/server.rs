@@ -290,6 +290,13 @@ impl ServerState {
             && matches!(self.operational, Operational::Running | Operational::Starting)
     }
 
+    /// Whether an operator or the configuration wants its sessions to end: drain or maintenance, of its own or of the server that it tracks.
+    pub(super) fn is_leaving(&self) -> bool {
+        [Admin::FORCED_MAINTENANCE, Admin::INHERITED_MAINTENANCE, Admin::CONFIGURED_MAINTENANCE, Admin::DRAIN]
+            .into_iter()
+            .any(|flag| self.admin.any(flag))
+    }
+
     /// Whether it serves sessions at all (statistics count it as up).
     pub fn up(&self) -> bool {
         self.operational != Operational::Stopped

@@ -9,7 +9,7 @@ use ringmain_policy::balance::Picker;
 use ringmain_policy::queue::{QueueChoice, next_queue};
 use ringmain_policy::rate::SharedRate;
 
-use super::{Destination, Gate, Queue, ServerLive, ServiceCounters, Slot};
+use super::{Destination, Gate, MqttLive, Queue, ServerLive, ServiceCounters, Slot};
 
 /// Live state of a backend; its identity is the section's name.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct BackendLive {
     pub session_rate: SharedRate,
     /// Counters, by shard.
     pub counters: Box<[CachePadded<ServiceCounters>]>,
+    /// What is counted of MQTT.
+    pub mqtt: MqttLive,
     /// Bumped after each new snapshot; shards compare it with the one they hold.
     version: CachePadded<AtomicU64>,
     snapshot: Mutex<Arc<Snapshot>>,
@@ -93,6 +95,7 @@ impl BackendLive {
             ticket: CachePadded::default(),
             session_rate: SharedRate::default(),
             counters: (0..shards).map(|_| CachePadded::default()).collect(),
+            mqtt: MqttLive::new(shards),
             version: CachePadded::new(AtomicU64::new(1)),
             orders_changes: AtomicBool::new(orders_changes(&snapshot)),
             changes: CachePadded::default(),

@@ -1,11 +1,12 @@
 //! Live state of frontends and binds.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crossbeam_utils::CachePadded;
 use ringmain_policy::rate::SharedRate;
 
-use super::{Counter, Gate};
+use super::{Counter, Gate, MqttLive};
 
 /// Live state of a frontend; its identity is the section's name.
 #[derive(Debug)]
@@ -18,6 +19,10 @@ pub struct FrontendLive {
     pub session_rate: SharedRate,
     /// Counters, by shard.
     pub counters: Box<[CachePadded<FrontendCounters>]>,
+    /// What is counted of MQTT.
+    pub mqtt: MqttLive,
+    /// Number of the last generation that was warned of clients with a keep alive that is too long for its timeout; 0 is none.
+    pub keepalive_warned: AtomicU64,
 }
 
 /// What one shard counted for one frontend.
@@ -53,6 +58,8 @@ impl FrontendLive {
             sessions: Gate::new(maxconn),
             session_rate: SharedRate::default(),
             counters: (0..shards).map(|_| CachePadded::default()).collect(),
+            mqtt: MqttLive::new(shards),
+            keepalive_warned: AtomicU64::new(0),
         }
     }
 }

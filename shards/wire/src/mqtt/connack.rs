@@ -77,7 +77,7 @@ fn read_body<'a>(reader: &mut Reader<'a>, asked: Version, limits: &Limits) -> Re
 }
 
 /// All codes that a CONNACK of this version can have, with their words, in ascending order.
-pub fn connack_codes(version: Version) -> &'static [(u8, &'static str)] {
+pub const fn connack_codes(version: Version) -> &'static [(u8, &'static str)] {
     match version {
         Version::V5 => REASONS,
         Version::V3_1 | Version::V3_1_1 => RETURN_CODES,

@@ -9,14 +9,37 @@ use crate::config::draft::Word;
 use crate::config::keyword::{Keyword, Meaning, Places};
 
 /// The entries.
-pub const KEYWORDS: &[Keyword] = &[Keyword::new(
-    "option mqtt-check",
-    Places::BACK,
-    "[version 3.1.1|5] [user <name>] [password <text>] [client-id <id>]",
-    "Check servers by a CONNECT that they must accept (ours)",
-    Meaning::Proxy(check),
-)
-.negatable()];
+pub const KEYWORDS: &[Keyword] = &[
+    Keyword::new(
+        "option mqtt-check",
+        Places::BACK,
+        "[version 3.1.1|5] [user <name>] [password <text>] [client-id <id>]",
+        "Check servers by a CONNECT that they must accept (ours)",
+        Meaning::Proxy(check),
+    )
+    .negatable(),
+    Keyword::new(
+        "option mqtt-stats",
+        Places::FRONT,
+        "",
+        "Count MQTT's first packets although no rule looks at them (ours)",
+        Meaning::Proxy(stats),
+    )
+    .negatable(),
+    Keyword::new(
+        "option mqtt-drain",
+        Places::PROXY,
+        "[rate <clients>]",
+        "Tell MQTT clients to go when their server is drained or the process stops softly: 100 each second and shard when not given (ours)",
+        Meaning::Proxy(drain),
+    )
+    .negatable(),
+];
+
+/// Clients that are told to go each second on each shard.
+const DRAIN_RATE: u32 = 100;
+/// The most of them: faster than brokers take clients back.
+const HIGHEST_DRAIN_RATE: i64 = 10_000;
 
 /// The longest text in a packet.
 const LONGEST_TEXT: usize = u16::MAX as usize;
@@ -58,6 +81,29 @@ fn check(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
         return;
     }
     proxy.mqtt_check = Some(Arc::new(check));
+}
+
+fn stats(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
+    if arguments.finish() {
+        proxy.flags.mqtt_stats = arguments.switch(false);
+    }
+}
+
+fn drain(proxy: &mut ProxyBuilder, arguments: &mut Arguments<'_>) {
+    if !arguments.switch(false) {
+        arguments.rest();
+        proxy.mqtt_drain = None;
+        return;
+    }
+    let rate = match arguments.peek() {
+        None => Some(i64::from(DRAIN_RATE)),
+        Some(_) => arguments.choice(&[("rate", ())]).and_then(|()| arguments.number(1, HIGHEST_DRAIN_RATE)),
+    };
+    if let Some(rate) = rate
+        && arguments.finish()
+    {
+        proxy.mqtt_drain = Some(rate as u32);
+    }
 }
 
 fn version(arguments: &mut Arguments<'_>) -> Option<MqttVersion> {

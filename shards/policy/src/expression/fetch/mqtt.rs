@@ -23,13 +23,18 @@ pub const ENTRIES: &[FetchEntry] = &[
     connect("mqtt.clean", SampleType::Boolean, "Whether CONNECT asks for a new session", |e, _| flag(packet(e)?.clean())),
     connect("mqtt.will_topic", SampleType::String, "Topic of the will in CONNECT", |e, _| words(known(packet(e)?.will())?.topic())),
     connect("mqtt.valid", SampleType::Boolean, "Whether the client began with a valid CONNECT", valid),
-    entry("mqtt.connack_code", &[], SampleType::Integer, Needs::RESPONSE, "Return or reason code in CONNACK: 0 accepts", |e, _| {
-        number(answer(e)?.code())
-    }),
+    entry(
+        "mqtt.connack_code",
+        &[],
+        SampleType::Integer,
+        Needs::RESPONSE.and(Needs::MQTT),
+        "Return or reason code in CONNACK: 0 accepts",
+        |e, _| number(answer(e)?.code()),
+    ),
 ];
 
 const fn connect(name: &'static str, output: SampleType, summary: &'static str, run: super::Run) -> FetchEntry {
-    entry(name, &[], output, Needs::REQUEST, summary, run)
+    entry(name, &[], output, Needs::REQUEST.and(Needs::MQTT), summary, run)
 }
 
 fn client_id<'a>(evaluation: Evaluation<'a>, _: &'a [Argument]) -> Outcome<'a> {

@@ -1,0 +1,308 @@
+//! MQTT as seen from outside: the first packet of either side is read along while it is forwarded, for statistics, for the lint on keep
+//! alive and for draining (`drain.rs`).
+//!
+//! A session is watched when its frontend or backend wants it ([`Interest`]); others have nothing of this. The stages tell what comes by:
+//! `prepare` while rules hold the client's bytes, `held` when they go to the server, the two directions from then on. Nothing is ever held
+//! back for it, and nothing is read that would not be read anyway.
+
+mod count;
+mod interest;
+mod times;
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use ringmain_wire::mqtt::{Framer, Limits, Progress, Reason, Version, parse_connack, parse_connect};
+
+pub(crate) use count::drained as count_drained;
+pub(crate) use interest::Interest;
+pub(crate) use times::Times;
+
+use crate::drain;
+use crate::forward::{End, Meter, code};
+use crate::held;
+use crate::ring::{self, Buf, S, Sent};
+use crate::session::Session;
+
+/// The longest CONNACK that is read.
+const LONGEST_CONNACK: u32 = 64 << 10;
+
+/// What is known about a watched session.
+pub(crate) struct Watch {
+    first: First,
+    answer: Answer,
+    counted: Counted,
+    /// When the CONNECT was complete, monotonic microseconds.
+    connect_us: u64,
+    /// Where the server's packets begin and end, for sessions that may be told to go.
+    framer: Option<Framer>,
+}
+
+/// The client's first packet.
+enum First {
+    /// Not complete: the bytes so far that are on their way to the server already.
+    Unknown { sent: Vec<u8>, has_begun: bool },
+    /// It is known.
+    Known(Opening),
+}
+
+/// What a client began with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// A valid CONNECT.
+    Connect { version: Version, keepalive_s: u16 },
+    /// Something else.
+    Invalid,
+    /// A CONNECT that is longer than what is read.
+    TooLarge,
+}
+
+/// The server's first packet.
+#[derive(PartialEq, Eq)]
+enum Answer {
+    /// Not complete: the bytes so far.
+    Unknown(Vec<u8>),
+    /// A CONNACK that accepts.
+    Accepted,
+    /// Something else.
+    Other,
+}
+
+/// How far the CONNECT was counted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Counted {
+    Nowhere,
+    InFrontend,
+    InBackend,
+}
+
+impl Watch {
+    fn new(interest: Interest) -> Self {
+        Self {
+            first: First::Unknown { sent: Vec::new(), has_begun: false },
+            answer: Answer::Unknown(Vec::new()),
+            counted: Counted::Nowhere,
+            connect_us: 0,
+            framer: interest.drain_rate.map(|_| Framer::new()),
+        }
+    }
+
+    /// Whether the client's next bytes are of interest.
+    fn awaits_client(&self) -> bool {
+        matches!(self.first, First::Unknown { .. })
+    }
+
+    /// Whether the server's next bytes are of interest.
+    fn awaits_server(&self) -> bool {
+        let may_come = matches!(self.first, First::Unknown { .. } | First::Known(Opening::Connect { .. }));
+        self.framer.is_some() || may_come && matches!(self.answer, Answer::Unknown(_))
+    }
+
+    /// Whether a DISCONNECT means something to the client.
+    pub fn understands_disconnect(&self) -> bool {
+        matches!(self.first, First::Known(Opening::Connect { version: Version::V5, .. })) && self.answer == Answer::Accepted
+    }
+}
+
+/// Looks at all that the client has sent so far and that waits for its rules.
+pub(crate) fn look(session: &Session, bytes: &[u8]) {
+    if !watch(session) {
+        return;
+    }
+    let limit = held::limit(&session.road.model().global.tuning);
+    let opening = session.hold.with_watch(|watch| {
+        let First::Unknown { has_begun, .. } = &mut watch.first else { return None };
+        *has_begun |= !bytes.is_empty();
+        judge(bytes, limit)
+    });
+    count::opening(session, opening.flatten());
+}
+
+/// Takes note of bytes that go from the client to the server.
+pub(crate) fn client_bytes(session: &Session, bytes: &[u8]) {
+    let limit = held::limit(&session.road.model().global.tuning);
+    let opening = session.hold.with_watch(|watch| {
+        let First::Unknown { sent, has_begun } = &mut watch.first else { return None };
+        *has_begun |= !bytes.is_empty();
+        if sent.is_empty()
+            && let Some(opening) = judge(bytes, limit)
+        {
+            return Some(opening);
+        }
+        sent.extend_from_slice(bytes);
+        judge(sent, limit)
+    });
+    count::opening(session, opening.flatten());
+}
+
+/// What a client's first bytes are; `None` while that is open.
+fn judge(bytes: &[u8], limit: usize) -> Option<Opening> {
+    let limits = Limits { packet_bytes: u32::try_from(limit).unwrap_or(u32::MAX), ..Limits::default() };
+    match parse_connect(bytes, &limits) {
+        Progress::NeedMore { .. } => None,
+        Progress::Done { packet, .. } => Some(Opening::Connect { version: packet.version(), keepalive_s: packet.keepalive_s() }),
+        Progress::Invalid(Reason::PacketTooLarge) => Some(Opening::TooLarge),
+        Progress::Invalid(_) => Some(Opening::Invalid),
+    }
+}
+
+/// Takes note of bytes that the server sent and that go to the client.
+pub(crate) fn server_bytes(session: &Session, bytes: &[u8]) {
+    let answered = session.hold.with_watch(|watch| {
+        if let Some(framer) = &mut watch.framer {
+            framer.feed(bytes);
+        }
+        let Answer::Unknown(so_far) = &mut watch.answer else { return None };
+        let First::Known(Opening::Connect { version, .. }) = watch.first else {
+            // It speaks first: whatever this is, it answers nothing.
+            watch.answer = Answer::Other;
+            return None;
+        };
+        so_far.extend_from_slice(bytes);
+        let limits = Limits { packet_bytes: LONGEST_CONNACK, ..Limits::default() };
+        let connack = match parse_connack(so_far, version, &limits) {
+            Progress::NeedMore { .. } => return None,
+            Progress::Done { packet, .. } => Some((packet.version(), packet.code())),
+            Progress::Invalid(_) => None,
+        };
+        watch.answer = if connack.is_some_and(|(_, code)| code == 0) { Answer::Accepted } else { Answer::Other };
+        Some((connack, watch.connect_us))
+    });
+    if let Some((connack, connect_us)) = answered.flatten() {
+        count::answer(session, connack, ring::now_us().saturating_sub(connect_us));
+    }
+}
+
+/// Starts to watch the session if somebody wants it; tells whether it is watched.
+pub(crate) fn watch(session: &Session) -> bool {
+    let interest = session.road.mqtt(session.frontend, session.assigned.backend.get());
+    if interest.any() {
+        session.hold.put_watch(
+            || Watch::new(interest),
+            |watch| {
+                if interest.drain_rate.is_some() && watch.framer.is_none() {
+                    watch.framer = Some(Framer::new());
+                }
+            },
+        );
+    }
+    interest.any()
+}
+
+/// The server's connection stands: the backend is known, too.
+pub(crate) fn begin(session: &Session) {
+    if watch(session) {
+        count::opening(session, None);
+    }
+}
+
+/// The session ends: a client that never finished its first packet is counted.
+pub(crate) fn conclude(session: &Session) {
+    let unfinished = session.hold.with_watch(|watch| matches!(watch.first, First::Unknown { has_begun: true, .. }));
+    if unfinished == Some(true) {
+        count::opening(session, Some(Opening::Invalid));
+    }
+}
+
+/// Whether the direction from the client begins with [`follow_client`].
+pub(crate) fn follows_client(session: &Session) -> bool {
+    session.hold.with_watch(|watch| watch.awaits_client()) == Some(true)
+}
+
+/// Whether the direction from the server begins with [`follow_server`].
+pub(crate) fn follows_server(session: &Session) -> bool {
+    session.hold.with_watch(|watch| watch.awaits_server()) == Some(true)
+}
+
+/// Whether the session can be told to go between two packets.
+pub(crate) fn can_drain(session: &Session) -> bool {
+    session.hold.with_watch(|watch| watch.framer.is_some()) == Some(true)
+}
+
+/// The direction from the client until its first packet is known; what ends it, or `None` when it goes on as any other.
+pub(crate) async fn follow_client(session: Rc<Session>, client: S, server: S) -> Option<End> {
+    while follows_client(&session) {
+        let buf = match client.recv().await {
+            Ok(Some(buf)) => buf,
+            // The direction receives it again.
+            Ok(None) => return None,
+            Err(error) => return Some(End::ReadError(code(&error))),
+        };
+        session.up.read(buf.len());
+        client_bytes(&session, &buf);
+        if let Err(end) = pass_on(client, server, &session.up, buf, |bytes| client_bytes(&session, bytes)).await {
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// The direction from the server: until its first packet is known, or for good if the client may be told to go. What ends it, or `None` when
+/// it goes on as any other.
+pub(crate) async fn follow_server(session: Rc<Session>, server: S, client: S) -> Option<End> {
+    while follows_server(&session) {
+        let buf = match next(&session, server).await {
+            Next::Bytes(buf) => buf,
+            // The direction receives it again.
+            Next::Eof => return None,
+            Next::Error(errno) => return Some(End::ReadError(errno)),
+            Next::Order(reason) => {
+                let disconnect = session.hold.with_watch(|watch| watch.understands_disconnect()) == Some(true);
+                return Some(drain::see_off(&session, server, client, disconnect.then_some(reason)).await);
+            }
+        };
+        session.down.read(buf.len());
+        server_bytes(&session, &buf);
+        if let Err(end) = pass_on(server, client, &session.down, buf, |bytes| server_bytes(&session, bytes)).await {
+            return Some(end);
+        }
+    }
+    session.hold.end_watch();
+    None
+}
+
+/// What the direction from the server does next.
+enum Next {
+    Bytes(Buf),
+    Eof,
+    Error(i32),
+    /// Nothing is here to be forwarded, no packet has begun, and the client is to be told to go.
+    Order(u8),
+}
+
+async fn next(session: &Session, server: S) -> Next {
+    let mut received = pin!(server.recv());
+    poll_fn(|context| {
+        if let Poll::Ready(received) = received.as_mut().poll(context) {
+            return Poll::Ready(match received {
+                Ok(Some(buf)) => Next::Bytes(buf),
+                Ok(None) => Next::Eof,
+                Err(error) => Next::Error(code(&error)),
+            });
+        }
+        let Some(reason) = session.ending().and_then(|ending| ending.disconnect) else { return Poll::Pending };
+        let is_between = session.hold.with_watch(|watch| watch.framer.is_some_and(|framer| framer.is_between_packets()));
+        if is_between == Some(true) { Poll::Ready(Next::Order(reason)) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Hands a received buffer on. A receiver that is slow gets a copy, and its sender waits: it must not hold the shared buffers.
+async fn pass_on(from: S, to: S, meter: &Meter, buf: Buf, more: impl Fn(&[u8])) -> Result<(), End> {
+    let failed = |error: std::io::Error| End::WriteError(code(&error));
+    if let Sent::Slow(buf) = to.send_unless_slow(buf).await.map_err(failed)? {
+        from.stop_recv().await;
+        let mut spill = buf.to_vec();
+        drop(buf);
+        while let Some(buf) = from.take_queued() {
+            meter.read(buf.len());
+            more(&buf);
+            spill.extend_from_slice(&buf);
+        }
+        to.send_owned(spill.into()).await.map_err(failed)?;
+    }
+    meter.all_written();
+    Ok(())
+}
