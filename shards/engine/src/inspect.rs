@@ -173,8 +173,13 @@ impl Progress {
                 }
                 Step::Act(effect) => effect,
             };
+            let place = rules.get(self.position).map(|rule| &rule.location);
             self.skip();
-            match action::apply(session, effect, Some(held)).await {
+            let verdict = action::apply(session, effect, Some(held)).await;
+            if verdict != Verdict::Continue && session.road.run(session.frontend).line_names_rule {
+                session.extra.borrow_mut().get_or_insert_default().last_rule = place.cloned();
+            }
+            match verdict {
                 Verdict::Continue => {}
                 Verdict::Accept => return Ok(Advance::Done),
                 Verdict::Reject | Verdict::Close => return Err(Stopped::Rejected),

@@ -43,6 +43,8 @@ pub(crate) struct FrontendRun {
     pub needs_source_address: bool,
     /// Whether rules or tables have a say on its sessions, here or in a backend that they may come to.
     pub has_rules: bool,
+    /// Whether log lines name the rule that ended the content rules.
+    pub line_names_rule: bool,
     /// Whether log lines ask stick tables.
     pub line_asks_tables: bool,
     /// What it wants of sessions that may be MQTT.
@@ -156,6 +158,7 @@ fn derive(frontend: &Frontend, model: &Model) -> FrontendRun {
         needs_server_address: uses(&[V::ServerIp, V::ServerPort]) || shows(Needs::SERVER),
         needs_source_address: uses(&[V::SourceIp, V::SourcePort]) || shows(Needs::SERVER),
         has_rules: has_rules(frontend, model),
+        line_names_rule: shows(Needs::LAST_RULE),
         line_asks_tables: shows(Needs::TABLE),
         mqtt: Interest::of_frontend(frontend),
         moment: logs.then_some(early),

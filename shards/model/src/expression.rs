@@ -191,6 +191,9 @@ impl Needs {
     /// MQTT's first packets: whoever asks wants MQTT's statistics, too.
     pub const MQTT: Self = Self(256);
 
+    /// The last rule that ended a set of content rules.
+    pub const LAST_RULE: Self = Self(1024);
+
     /// Both together.
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -18,7 +18,8 @@ pub const ENTRIES: &[ConverterEntry] = &[
         "mqtt_field_value",
         &[Parameter::Text, Parameter::Text],
         BINARY,
-        BINARY,
+        // HAProxy, too, says text where lines are checked and gives bytes where they run.
+        SampleType::String,
         "A field or, by its number, a property of a CONNECT or CONNACK of MQTT",
         field_value,
     )

@@ -38,10 +38,10 @@ pub const ENTRIES: &[FetchEntry] = &[
     }),
     integer("fe_id", Needs::NOTHING, "Number of the frontend", |e, _| number(e.facts.frontend_number(known(e.facts.frontend())?))),
     string("fe_name", Needs::NOTHING, "Name of the frontend", |e, _| words(e.facts.names().frontend_name(known(e.facts.frontend())?))),
-    string("last_rule_file", Needs::NOTHING, "File of the last content rule that ended its set", |e, _| {
+    string("last_rule_file", Needs::LAST_RULE, "File of the last content rule that ended its set", |e, _| {
         words(known(e.facts.last_rule())?.0)
     }),
-    integer("last_rule_line", Needs::NOTHING, "Line of the last content rule that ended its set", |e, _| {
+    integer("last_rule_line", Needs::LAST_RULE, "Line of the last content rule that ended its set", |e, _| {
         number(known(e.facts.last_rule())?.1)
     }),
     integer("so_id", Needs::NOTHING, "Number of the bind", |e, _| number(known(e.facts.bind())?.0)),
