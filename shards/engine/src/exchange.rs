@@ -35,14 +35,16 @@ pub(crate) fn run(session: &Rc<Session>, client: Sock, server: Sock) -> impl Fut
         ends.arm(session);
         let termination = poll_fn(|context| {
             loop {
+                let mut progress = false;
                 if session.ended.poll_taken(context).is_ready()
                     && let Some(ending) = session.ending()
-                    // The direction from the server sees to it.
-                    && !(ending.disconnect.is_some() && down.is_some() && mqtt::can_drain(session))
                 {
-                    return Poll::Ready(ending.termination());
+                    if ending.disconnect.is_none() || down.is_none() || !mqtt::can_drain(session) {
+                        return Poll::Ready(ending.termination());
+                    }
+                    // The direction from the server sees to it; the order that insists is waited for in the next round.
+                    progress = true;
                 }
-                let mut progress = false;
                 if let Some(end) = poll_direction(up.as_mut(), context) {
                     progress = true;
                     ends.finish(Side::Client, end);

@@ -150,6 +150,9 @@ fn judge(bytes: &[u8], limit: usize) -> Option<Opening> {
 
 /// Takes note of bytes that the server sent and that go to the client.
 pub(crate) fn server_bytes(session: &Session, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
     let answered = session.hold.with_watch(|watch| {
         if let Some(framer) = &mut watch.framer {
             framer.feed(bytes);
@@ -236,6 +239,7 @@ pub(crate) async fn follow_client(session: Rc<Session>, client: S, server: S) ->
             return Some(end);
         }
     }
+    release(&session);
     None
 }
 
@@ -259,8 +263,15 @@ pub(crate) async fn follow_server(session: Rc<Session>, server: S, client: S) ->
             return Some(end);
         }
     }
-    session.hold.end_watch();
+    release(&session);
     None
+}
+
+/// Forgets a session of which nothing more is to be learned.
+fn release(session: &Session) {
+    if session.hold.with_watch(|watch| !watch.awaits_client() && !watch.awaits_server()) == Some(true) {
+        session.hold.end_watch();
+    }
 }
 
 /// What the direction from the server does next.
