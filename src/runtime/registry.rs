@@ -82,6 +82,7 @@ pub static COMMANDS: &[&[Command]] = &[
     commands::READS,
     commands::STATISTICS,
     commands::STATES,
+    commands::MQTT,
     commands::TABLES,
     commands::CONNECTION,
 ];

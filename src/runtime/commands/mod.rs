@@ -3,6 +3,7 @@
 mod change;
 mod connection;
 mod limit;
+mod mqtt;
 mod read;
 mod server;
 mod stat;
@@ -12,6 +13,7 @@ mod table;
 pub use change::CHANGES;
 pub use connection::CONNECTION;
 pub use limit::LIMITS;
+pub use mqtt::MQTT;
 pub use read::READS;
 pub use server::SERVERS;
 pub use stat::STATISTICS;
