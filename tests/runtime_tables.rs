@@ -14,6 +14,16 @@ global
   stats socket @/operator.sock level operator
   stats socket @/user.sock level user
   nbthread SHARDS
+  set-var proc.n int(5)
+  set-var proc.neg int(-5)
+  set-var proc.s str(x=y)
+  set-var proc.b bool(true)
+  set-var proc.i str(1.2.3.4),ipmask(24)
+  set-var proc.six str(::1),ipmask(24,128)
+  set-var proc.raw str(ab),sha1
+  set-var-fmt proc.f \"x %[int(3)]\"
+  set-var proc.sum var(proc.n),add(proc.neg),add(7)
+  set-var-fmt proc.both %[var(proc.n)]-%[str(a),upper]
 defaults
   mode tcp
   timeout connect 2s
@@ -269,6 +279,32 @@ fn entries_of_running_sessions_stay() {
         }
         same(&haproxy, &process, "run.sock", "clear table fe key 127.0.0.1");
         same(&haproxy, &process, "run.sock", "show table fe");
+    }
+}
+
+/// Variables of the process are not tables, but set by the same kinds of rules and asked for at the same socket.
+#[test]
+fn variables_of_the_process_are_shown_alike() {
+    let Some(((haproxy, _), (process, _))) = both("1") else { return };
+    let names = [
+        "",
+        " proc.n",
+        " proc.neg",
+        " proc.s",
+        " proc.b",
+        " proc.i",
+        " proc.six",
+        " proc.raw",
+        " proc.f",
+        " proc.f x",
+        " proc.sum",
+        " proc.both",
+        " proc.nobody",
+    ];
+    for name in names.into_iter().chain([" proc.nope", " sess.n", " n", " proc."]) {
+        for socket in ["operator.sock", "user.sock"] {
+            same(&haproxy, &process, socket, &format!("get var{name}"));
+        }
     }
 }
 

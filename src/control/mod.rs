@@ -28,6 +28,7 @@ pub mod state;
 pub mod stop;
 pub mod tables;
 mod timers;
+mod variables;
 
 pub use fleet::Fleet;
 pub use state::ControlState;

@@ -15,8 +15,9 @@ use super::listen::{self, KeyedSockets, Neighbours};
 use super::load::Outcome;
 use super::privileges::gives_up_rights;
 use super::registry::Proposal;
-use super::state::{Phase, ReloadResult};
+use super::state::{Phase, ReloadResult, host_name};
 use super::timers::Timer;
+use super::variables;
 use crate::runtime::{ControlContext, Prepared};
 
 /// A reload on its way.
@@ -142,6 +143,7 @@ impl Core {
             self.state.process.sessions.set_limit(global.maxconn);
         }
         self.state.describe(&generation, self.fleet.now_ms());
+        variables::set(&generation, &host_name());
         self.publish(sockets);
         self.rest_paused();
         self.refresh_local_time();

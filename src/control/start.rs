@@ -34,7 +34,7 @@ use super::snapshot::Snapshots;
 use super::state::{ControlState, host_name};
 use super::stop::{Ended, Stopping};
 use super::timers::Timers;
-use super::{limits, privileges};
+use super::{limits, privileges, variables};
 use crate::cli::{Farewell, Options};
 use crate::log::{Logs, Reporter, local_time};
 use crate::runtime::RuntimeServer;
@@ -102,6 +102,7 @@ pub fn run(options: &Options, loader: Loader, model: Model, program: Arc<str>, c
     core.open_state_file();
     privileges::drop_privileges(&model.global).map_err(one)?;
     core.restore_tables();
+    variables::set(core.fleet.generation(), &host_name());
     core.go_into_service(sockets, options, waiting)?;
     Ok(Run::Served(core.run()))
 }

@@ -84,6 +84,7 @@ pub static COMMANDS: &[&[Command]] = &[
     commands::STATES,
     commands::MQTT,
     commands::TABLES,
+    commands::VARIABLES,
     commands::CONNECTION,
 ];
 

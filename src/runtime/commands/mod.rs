@@ -9,6 +9,7 @@ mod server;
 mod stat;
 mod state;
 mod table;
+mod variable;
 
 pub use change::CHANGES;
 pub use connection::CONNECTION;
@@ -19,3 +20,4 @@ pub use server::SERVERS;
 pub use stat::STATISTICS;
 pub use state::STATES;
 pub use table::TABLES;
+pub use variable::VARIABLES;

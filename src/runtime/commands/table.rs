@@ -8,6 +8,7 @@ mod row;
 mod words;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ringmain_engine::live::TableLive;
 use ringmain_model::StatsLevel;
@@ -167,6 +168,14 @@ impl Place {
         }
     }
 
+    /// Passes shards without entries, which need not be asked.
+    fn pass_empty(&mut self) {
+        let is_empty = |used: &AtomicU32| used.load(Ordering::Relaxed) == 0;
+        while self.table.used.get(self.shard).is_some_and(|used| is_empty(used)) {
+            self.advance(None);
+        }
+    }
+
     /// Whether there is no shard left, or the table went with a reload.
     fn is_over(&self, context: &ControlContext<'_>) -> bool {
         let known = context.fleet.generation().tables.iter().any(|table| Arc::ptr_eq(table, &self.table));
@@ -189,6 +198,7 @@ impl Producer for Dump {
         if !std::mem::replace(&mut self.begun, true) {
             out.push_str(&row::header(&self.place.table));
         }
+        self.place.pass_empty();
         if self.place.is_over(context) {
             return Progress::Done;
         }
@@ -212,6 +222,7 @@ struct Clearing {
 
 impl Producer for Clearing {
     fn produce(&mut self, context: &mut ControlContext<'_>, out: &mut String) -> Progress {
+        self.place.pass_empty();
         if self.place.is_over(context) {
             return Progress::Done;
         }
