@@ -193,7 +193,7 @@ impl Shard {
                 let end = sessions.capacity().min(next + SESSIONS_PER_TURN);
                 ((next..end).filter_map(|key| sessions.get(key).cloned()).collect::<Vec<_>>(), end, sessions.capacity())
             };
-            chosen.iter().for_each(|session| visit(session));
+            chosen.iter().for_each(&visit);
             if end >= all {
                 return;
             }
