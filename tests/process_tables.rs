@@ -8,7 +8,7 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use process_support::{Process, Site, free_port, wait_for};
+use process_support::{Echo, Process, Site, exchange, free_port, visit, wait_for};
 
 /// A process with these tables whose state file is `path`.
 fn start(shards: u32, path: &Path, global: &str) -> Process {
@@ -83,6 +83,34 @@ fn entries_outlive_restarts_with_the_time_that_they_had_left() {
         end(process, signal);
     }
     assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1, "nothing but the state file");
+}
+
+#[test]
+fn clients_stick_to_their_server_over_a_restart_and_end_as_connections() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (servers, port) = (["a", "b"].map(Echo::start), free_port());
+    let text = format!(
+        "global\n stats socket @/run.sock level admin\n nbthread 2\n state-file {}\n\
+         defaults\n mode tcp\n timeout connect 2s\n timeout client 60s\n timeout server 60s\n\
+         frontend fe\n bind 127.0.0.1:{port}\n stick-table type ip size 10 expire 1h store conn_cnt,conn_cur\n\
+         tcp-request connection track-sc0 src\n default_backend be\n\
+         backend be\n stick-table type ip size 10 expire 1h\n stick on src\n server a {}\n server b {}\n",
+        directory.path().join("tables").display(),
+        servers[0].address,
+        servers[1].address
+    );
+    let process = Site::new(&text).start(&[]);
+    let (mut connection, first) = visit(port, 1).expect("served");
+    // The session runs on while its process ends.
+    assert!(exchange(&mut connection, "hello"));
+    end(process, Signal::SIGTERM);
+    let process = Site::new(&text).start(&[]);
+    let shown = process.ask("show table fe").expect("an answer");
+    assert!(shown.contains("key=127.0.0.1 use=0 ") && shown.contains("conn_cnt=1 conn_cur=0"), "{shown}");
+    assert!(process.ask("show table be").expect("an answer").contains(&format!("server_key={first}")));
+    for _ in 0..4 {
+        assert_eq!(visit(port, 1).expect("served").1, first);
+    }
 }
 
 #[test]
@@ -177,6 +205,19 @@ fn a_reload_changes_the_file() {
     fs::remove_file(&new).expect("the file");
     end(process, Signal::SIGTERM);
     assert!(!new.exists(), "there is no state file any more");
+}
+
+#[test]
+fn variables_of_the_global_section_are_set_again_by_a_reload() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("tables");
+    let text = |value| configuration(1, &path, &format!(" set-var proc.limit int({value})\n"));
+    let process = Site::new(&text(5)).start(&[]);
+    assert_eq!(process.ask("get var proc.limit").as_deref(), Some("proc.limit: type=sint value=<5>\n"));
+    process.write(&text(6));
+    process.signal(Signal::SIGHUP);
+    process.wait_line("Reload succeeded");
+    assert_eq!(process.ask("get var proc.limit").as_deref(), Some("proc.limit: type=sint value=<6>\n"));
 }
 
 #[test]
