@@ -327,6 +327,9 @@ impl Search<'_> {
             }
         }
         if let Retry::SameServer { .. } = decision {
+            // Each attempt is a session of the server, as in HAProxy.
+            server.live.counters[shard].sessions.add(1);
+            server.live.session_rate.add(ring::now_ms(), 1);
             server.live.counters[shard].retries.add(1);
             self.live.counters[shard].retries.add(1);
             // Its address may have changed meanwhile; if it has left the configuration, the old one is still as good as any.

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use ringmain_model::{BackendId, Scope};
+use ringmain_model::Scope;
 use ringmain_policy::record::Termination;
 
 use crate::assign;
@@ -26,7 +26,7 @@ pub(crate) async fn reach(session: &Rc<Session>) -> Result<Sock, Termination> {
     let rules = &session.frontend_config().rules;
     let passed = inspect::content(session, &rules.content, rules.inspect_delay, &mut held).await;
     mqtt::look(session, held.as_slice());
-    let mut passed = passed.map_err(|stopped| refused(session, stopped, None))?;
+    let mut passed = passed.map_err(|stopped| refused(session, stopped))?;
     if held.state() == State::Open && held.is_empty() {
         // Nothing waited for bytes; rules of the backend may look at those that are here already.
         held.take_ready(session.client, &session.up);
@@ -37,7 +37,7 @@ pub(crate) async fn reach(session: &Rc<Session>) -> Result<Sock, Termination> {
     if passed.departure.is_none() {
         let again = inspect::backend_content(session, backend, &mut held).await;
         mqtt::look(session, held.as_slice());
-        passed = again.map_err(|stopped| refused(session, stopped, Some(backend)))?;
+        passed = again.map_err(|stopped| refused(session, stopped))?;
     }
     if let Passed { departure: Some(termination) } = passed {
         return Err(termination);
@@ -58,35 +58,34 @@ pub(crate) async fn reach(session: &Rc<Session>) -> Result<Sock, Termination> {
     reached
 }
 
-/// Rules on the connection itself. Connections that they refuse were never sessions: they are not logged.
+/// Rules on the connection itself. Connections that they refuse were never sessions: they are not logged, and counted only as refused, as
+/// in HAProxy, where one that is forgotten counts as a denied request.
 async fn admit(session: &Rc<Session>, held: &mut Held) -> Result<(), Termination> {
     let rules = &session.frontend_config().rules;
     let sets = [(&rules.connection, true), (&rules.session, false)];
     for (set, is_first) in sets {
         let stopped = inspect::connection(session, set, held).await;
-        if is_first && stopped.is_ok() {
-            session.count();
-            action::count_session(session).await;
-        }
         if let Err(stopped) = stopped {
             session.assigned.logged.set(true);
-            match is_first {
-                true => count_refusal(session, |counters| &counters.denied_connections),
-                false => count_refusal(session, |counters| &counters.denied_sessions),
+            match (stopped, is_first) {
+                (Stopped::Rejected, true) => count_refusal(session, |counters| &counters.denied_connections),
+                (Stopped::Rejected, false) => count_refusal(session, |counters| &counters.denied_sessions),
+                (Stopped::Dropped, _) => count_refusal(session, |counters| &counters.denied_requests),
+                (Stopped::Ended(_), _) => {}
             }
-            return Err(ended(session, stopped));
+            ended(session, stopped);
+            return Err(CLIENT_REFUSED);
         }
     }
+    session.count();
+    action::count_session(session).await;
     Ok(())
 }
 
-/// Counts a refusal by content and says how the session ends.
-fn refused(session: &Session, stopped: Stopped, backend: Option<BackendId>) -> Termination {
+/// Counts a refusal by content and says how the session ends. HAProxy counts it in the frontend, also when a rule of the backend refuses.
+fn refused(session: &Session, stopped: Stopped) -> Termination {
     if !matches!(stopped, Stopped::Ended(_)) {
         count_refusal(session, |counters| &counters.denied_requests);
-        if let Some(backend) = backend {
-            session.road.generation.backend(backend).counters[session.shard.index].denied_requests.add(1);
-        }
     }
     ended(session, stopped)
 }

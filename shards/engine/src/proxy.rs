@@ -40,6 +40,8 @@ pub(crate) async fn expect(session: &Session, held: &mut Held) -> Result<(), Ter
                     Some(Last::Ended | Last::Failed) => Cause::ClientAbort,
                     Some(Last::Full) | None => Cause::Proxy,
                 };
+                // What was no header was nothing of a session either.
+                held.drop_first(usize::MAX, &session.up);
                 return Err(Termination { cause, phase: Phase::Request });
             }
         }

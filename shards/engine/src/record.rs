@@ -123,8 +123,15 @@ pub(crate) fn at_end(session: &Session, termination: Termination) {
     }
 }
 
+/// Brings the counters up to date while the session runs. Before a server serves it nobody knows whose bytes they are.
+pub(crate) fn flush_served(session: &Session) {
+    if session.assigned.connected_us.get() != 0 {
+        flush(session);
+    }
+}
+
 /// Moves what the session has forwarded since the last time into the counters of its frontend, backend and server.
-pub(crate) fn flush(session: &Session) {
+fn flush(session: &Session) {
     let (bytes_in, bytes_out) = (session.up.bytes.get(), session.down.bytes.get());
     let more_in = bytes_in - session.flushed_in.replace(bytes_in);
     let more_out = bytes_out - session.flushed_out.replace(bytes_out);

@@ -314,7 +314,7 @@ async fn handle(shard: &'static Shard, mail: Mail) {
         Mail::SetLocalTime(local_time) => shard.renderer.borrow_mut().set_local_time(local_time),
         Mail::FlushCounters(ticket) => {
             ring::spawn(async move {
-                shard.visit_sessions(|session| crate::record::flush(session)).await;
+                shard.visit_sessions(|session| crate::record::flush_served(session)).await;
                 shard.mqtt_times.flush();
                 *shard.process.rings[shard.index].lock().unwrap_or_else(PoisonError::into_inner) = ring::counters();
                 ticket.done();
