@@ -15,7 +15,7 @@ use ringmain::config::draft::Word;
 use ringmain::config::haproxy::log_format;
 use ringmain_model::log_format::{LogFormat, LogVariable};
 use ringmain_policy::log::{LocalTime, Renderer, render_accept};
-use ringmain_policy::record::{Cause, Connections, Peer, Phase, Record, Termination, Timers};
+use ringmain_policy::record::{Captures, Cause, Connections, Peer, Phase, Record, Termination, Timers};
 
 /// The facts, in front of every format under test.
 const FACTS: &str =
@@ -122,6 +122,7 @@ impl Facts {
             session_number: self.number("rt"),
             log_number: self.number("lc"),
             early,
+            captures: Captures::default(),
         }
     }
 

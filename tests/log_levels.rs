@@ -9,7 +9,7 @@ use log_common::{HaProxy, inherited, receiver, refusing, session};
 use ringmain::config::haproxy::log_format;
 use ringmain_model::{FrontendOptions, Level};
 use ringmain_policy::log::{Moment, moment, verdict};
-use ringmain_policy::record::{Cause, Connections, Peer, Phase, Record, Termination, Timers};
+use ringmain_policy::record::{Captures, Cause, Connections, Peer, Phase, Record, Termination, Timers};
 
 /// What happens to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,7 @@ fn record(fate: Fate) -> Record<'static> {
         session_number: 0,
         log_number: 0,
         early: false,
+        captures: Captures::default(),
     };
     match fate {
         Fate::Normal => normal,

@@ -18,7 +18,7 @@ use ringmain_policy::expression::testing::{Literal, expression};
 use ringmain_policy::expression::{Evaluation, evaluate};
 use ringmain_policy::log::Renderer;
 use ringmain_policy::pattern;
-use ringmain_policy::record::{Connections, Peer, Record, Termination, Timers};
+use ringmain_policy::record::{Captures, Connections, Peer, Record, Termination, Timers};
 use ringmain_policy::table::{self, Request, Share, StickServer};
 use ringmain_wire::syslog::{self, Date, Envelope};
 
@@ -253,6 +253,7 @@ fn record(moment: u64) -> Record<'static> {
         session_number: 10,
         log_number: 11,
         early: false,
+        captures: Captures::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use ringmain_model::Needs;
 use ringmain_model::log_format::LogFormat;
 use ringmain_policy::expression::{Absent, Evaluation, Facts, evaluate};
 use ringmain_policy::log::{Line, Moment, render_accept, verdict};
-use ringmain_policy::record::{Cause, Connections, Marks, Peer, Phase, Record, Termination, Timers};
+use ringmain_policy::record::{Captures, Cause, Connections, Marks, Peer, Phase, Record, Termination, Timers};
 use socket2::SockAddr;
 
 use crate::live::{FrontendCounters, ServiceCounters};
@@ -299,7 +299,8 @@ fn with_record<T>(session: &Session, termination: Termination, run: impl FnOnce(
     let server = assigned.server.borrow();
     let backend = assigned.backend.get().map(|id| (&session.road.model().backend(id).name, generation.backend(id)));
     let addresses = addresses(session);
-    let given = session.extra.borrow().as_ref().map(|extra| (extra.client, extra.local)).unwrap_or_default();
+    let extra = session.extra.borrow();
+    let given = extra.as_ref().map(|extra| (extra.client, extra.local)).unwrap_or_default();
     let log_number = generation.frontend(session.frontend).counters.iter();
     run(&Record {
         accepted_us: session.accepted_wall_us,
@@ -329,6 +330,10 @@ fn with_record<T>(session: &Session, termination: Termination, run: impl FnOnce(
         session_number: session.number,
         log_number: log_number.map(|shard| shard.log_lines.get() as u32).fold(0, u32::wrapping_add),
         early: config.options.logasap,
+        captures: Captures {
+            slots: config.captures.len(),
+            values: extra.as_ref().map(|extra| extra.captures.as_slice()).unwrap_or_default(),
+        },
     })
 }
 

@@ -152,9 +152,9 @@ variables! {
     FrontendPort = "fp",
     /// Name of the frontend, `~` behind it when the client uses TLS.
     FrontendTransport = "ft",
-    /// Captured request headers; empty in tcp mode.
+    /// What was captured of the request.
     RequestHeaders = "hr",
-    /// Captured request headers as a list; empty in tcp mode.
+    /// What was captured of the request, as a list.
     RequestHeaderList = "hrl",
     /// Captured response headers; empty in tcp mode.
     ResponseHeaders = "hs",

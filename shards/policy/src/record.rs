@@ -61,6 +61,17 @@ pub struct Record<'a> {
     pub log_number: u32,
     /// The frontend has `option logasap`: `+` before total times and bytes, whenever the line is written.
     pub early: bool,
+    /// What rules captured of the request.
+    pub captures: Captures<'a>,
+}
+
+/// What rules captured, by the frontend's slots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Captures<'a> {
+    /// How many slots the frontend has; with none of them a line says nothing of captures.
+    pub slots: usize,
+    /// The first slots; one that is missing or `None` has captured nothing.
+    pub values: &'a [Option<Box<[u8]>>],
 }
 
 /// TLS facts of the client's connection.

@@ -9,7 +9,7 @@ use ringmain_model::{Expression, SampleType};
 use super::date::{Dates, LocalTime};
 use super::text::Text;
 use crate::expression::{Evaluation, Facts, Value, evaluate_as};
-use crate::record::{Peer, Record};
+use crate::record::{Captures, Peer, Record};
 
 /// Renders session lines: one per shard, with what lines need and records do not hold.
 #[derive(Debug)]
@@ -81,7 +81,9 @@ impl Renderer {
             V::FrontendTransport => string(record.frontend, if record.tls.is_some() { "~" } else { "" }, flags, out),
             V::TlsCipher => string(record.tls.map_or("", |tls| tls.cipher), "", flags, out),
             V::TlsVersion => string(record.tls.map_or("", |tls| tls.version), "", flags, out),
-            V::RequestHeaders | V::RequestHeaderList | V::ResponseHeaders | V::ResponseHeaderList => {}
+            V::RequestHeaders => captures(record.captures, flags, out),
+            V::RequestHeaderList => capture_list(record.captures, flags, out),
+            V::ResponseHeaders | V::ResponseHeaderList => {}
             V::DateGmt => self.dates.gmt(seconds, out),
             V::DateLocal => self.dates.local(seconds, out),
             V::Date => self.dates.local_milliseconds(record.accepted_us, out),
@@ -161,6 +163,52 @@ fn bytes(value: &[u8], suffix: &[u8], flags: LogFlags, out: &mut Text<'_>) {
     out.bytes(suffix);
     if flags.quote {
         out.byte(b'"');
+    }
+}
+
+/// All captures between braces; nothing at all where the frontend has no slots.
+fn captures(captures: Captures<'_>, flags: LogFlags, out: &mut Text<'_>) {
+    if captures.slots == 0 {
+        return;
+    }
+    let quote: &[u8] = if flags.quote { b"\"" } else { b"" };
+    out.bytes(quote);
+    for slot in 0..captures.slots {
+        out.byte(if slot == 0 { b'{' } else { b'|' });
+        captured(captures.values.get(slot).and_then(|value| value.as_deref()).unwrap_or_default(), flags, out);
+    }
+    out.byte(b'}');
+    out.bytes(quote);
+}
+
+/// Each capture by itself.
+fn capture_list(captures: Captures<'_>, flags: LogFlags, out: &mut Text<'_>) {
+    let quote: &[u8] = if flags.quote { b"\"" } else { b"" };
+    for slot in 0..captures.slots {
+        if slot > 0 {
+            out.byte(b' ');
+        }
+        out.bytes(quote);
+        match captures.values.get(slot).and_then(|value| value.as_deref()) {
+            Some(value) => captured(value, flags, out),
+            None if flags.quote => {}
+            None => out.byte(b'-'),
+        }
+        out.bytes(quote);
+    }
+}
+
+/// Bytes as HAProxy writes captured ones: those that would be taken for something else, and all that are not plain, as `#` and two digits.
+fn captured(value: &[u8], flags: LogFlags, out: &mut Text<'_>) {
+    for &byte in value {
+        match byte {
+            b'"' | b'#' | b'{' | b'|' | b'}' | ..b' ' | 0x7f.. => {
+                out.byte(b'#');
+                out.hexadecimal(byte.into(), 2);
+            }
+            b'\\' | b']' if flags.escape => out.bytes(&[b'\\', byte]),
+            byte => out.byte(byte),
+        }
     }
 }
 
@@ -257,6 +305,7 @@ pub(super) mod tests {
             session_number: 10,
             log_number: 11,
             early: false,
+            captures: Captures::default(),
         }
     }
 
@@ -310,6 +359,23 @@ pub(super) mod tests {
         assert_eq!(value(TlsCipher, LogFlags { escape: true, ..PLAIN }, &secure), "A\\]B");
         assert_eq!(value(Server, PLAIN, &secure), "<NOSRV>");
         assert_eq!((value(UniqueId, PLAIN, &secure), value(UniqueId, QUOTED, &secure)), ("-".into(), "\"\"".into()));
+    }
+
+    /// HAProxy 2.6's lines for the same captures.
+    #[test]
+    fn what_was_captured() {
+        use LogVariable::*;
+        let values = [None, Some(b"h|{e}l\"\x01lo wo]\\x #\xc3\xa4"[..].into()), Some(b"127.0.0.1"[..].into())];
+        let record = Record { captures: Captures { slots: 3, values: &values }, ..record() };
+        let encoded = "h#7C#7Be#7Dl#22#01lo wo]\\x #23#C3#A4";
+        assert_eq!(value(RequestHeaders, PLAIN, &record), format!("{{|{encoded}|127.0.0.1}}"));
+        assert_eq!(value(RequestHeaders, QUOTED, &record), format!("\"{{|{encoded}|127.0.0.1}}\""));
+        assert_eq!(value(RequestHeaderList, PLAIN, &record), format!("- {encoded} 127.0.0.1"));
+        assert_eq!(value(RequestHeaderList, QUOTED, &record), format!("\"\" \"{encoded}\" \"127.0.0.1\""));
+        let escaped = value(RequestHeaderList, LogFlags { escape: true, ..PLAIN }, &record);
+        assert_eq!(escaped, "- h#7C#7Be#7Dl#22#01lo wo\\]\\\\x #23#C3#A4 127.0.0.1");
+        let nothing = Record { captures: Captures { slots: 2, values: &[] }, ..record };
+        assert_eq!((value(RequestHeaders, PLAIN, &nothing), value(RequestHeaderList, PLAIN, &nothing)), ("{|}".into(), "- -".into()));
     }
 
     #[test]
