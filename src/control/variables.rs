@@ -14,7 +14,7 @@ use ringmain_model::table::KeyType;
 use ringmain_model::{BackendId, FrontendId, Scope, ServerId, TableId, Variable};
 use ringmain_policy::expression::{Backends, Count, Evaluation, Facts, TableQuery, Value, evaluate};
 use ringmain_policy::log::Renderer;
-use ringmain_policy::record::{Connections, Peer, Record, Termination, Timers};
+use ringmain_policy::record::{Captures, Connections, Peer, Record, Termination, Timers};
 
 /// Most bytes of a variable made by a format.
 const FORMAT_LIMIT: usize = 16 * 1024;
@@ -68,6 +68,7 @@ impl Process<'_> {
             session_number: 0,
             log_number: 0,
             early: false,
+            captures: Captures::default(),
         };
         let mut renderer = Renderer::new(self.hostname.into(), std::process::id(), Arc::new(crate::log::local_time()));
         let mut text = Vec::new();
