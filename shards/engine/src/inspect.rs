@@ -68,6 +68,10 @@ pub(crate) async fn content(
     held: &mut Held,
 ) -> Result<Passed, Stopped> {
     let delay_end_ms = delay.map(|delay| ring::now_ms() + delay.get());
+    if delay.is_none() && !rules.is_empty() && held.state() == State::Open && held.is_empty() {
+        // Nobody waits for bytes here, but those that have come already are looked at.
+        held.take_ready(session.client, &session.up);
+    }
     let mut progress = Progress::default();
     let mut last = None;
     loop {

@@ -74,6 +74,8 @@ async fn admit(session: &Rc<Session>, held: &mut Held) -> Result<(), Termination
                 (Stopped::Ended(_), _) => {}
             }
             ended(session, stopped);
+            // What came behind a PROXY header was nothing of a session.
+            held.drop_first(usize::MAX, &session.up);
             return Err(CLIENT_REFUSED);
         }
     }
