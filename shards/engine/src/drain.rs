@@ -24,7 +24,7 @@ use crate::signal::{Either, race};
 const PATIENCE_MS: u64 = 5000;
 /// How long a client that was told to go may take to close its side before both are closed.
 const LINGER_MS: u64 = 1000;
-/// Pause before sessions are looked for again whose connection did not stand yet.
+/// Pause before sessions are looked for again: their connection did not stand yet, or they were on their way to this shard.
 const PAUSE_MS: u64 = 200;
 /// Rounds at most: what is not connected after two minutes never was.
 const ROUNDS: u32 = 600;
@@ -48,8 +48,19 @@ impl Pace {
 
 /// Tells the clients of a server to use another one.
 pub(crate) async fn leave_server(shard: &'static Shard, server: Arc<ServerLive>) {
-    let concerns = move |session: &Session| session.is_on(&server);
-    drain(shard, concerns, USE_ANOTHER_SERVER, || shard.stage.get() != Stage::Ending).await;
+    let concerns = |session: &Session| session.is_on(&server);
+    drain(shard, concerns, USE_ANOTHER_SERVER, || shard.stage.get() != Stage::Ending && is_left(shard, &server)).await;
+}
+
+/// Whether a server still takes no new sessions: an operator may have brought it back in the middle of a round.
+fn is_left(shard: &Shard, server: &Arc<ServerLive>) -> bool {
+    let Some(road) = shard.road.borrow().clone() else { return true };
+    let position = road.generation.servers.iter().position(|live| Arc::ptr_eq(live, server));
+    // One that a reload took away does not come back.
+    let Some(config) = position.and_then(|position| road.model().servers.get(position)) else { return true };
+    let snapshot = road.snapshot(config.backend);
+    let place = snapshot.position(server).and_then(|place| snapshot.servers.get(place));
+    place.is_none_or(|place| !place.usable)
 }
 
 /// Tells all clients that the process is going.
@@ -59,7 +70,7 @@ pub(crate) async fn stop(shard: &'static Shard) {
 
 async fn drain(shard: &'static Shard, concerns: impl Fn(&Session) -> bool, reason: u8, goes_on: impl Fn() -> bool) {
     let ordered_us = ring::now_us();
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let found = std::cell::RefCell::new(Vec::new());
         let waits = Cell::new(false);
         let wanted = |session: &Session| {
@@ -86,7 +97,8 @@ async fn drain(shard: &'static Shard, concerns: impl Fn(&Session) -> bool, reaso
                 order(&session, reason);
             }
         }
-        if !waits.get() || !goes_on() {
+        // The second round finds those that were on their way from one shard to another.
+        if round > 0 && !waits.get() || !goes_on() {
             return;
         }
         ring::sleep_ms(PAUSE_MS).await;

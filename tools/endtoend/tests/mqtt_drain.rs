@@ -19,17 +19,21 @@ use nix::sys::signal::Signal;
 const USE_ANOTHER_SERVER: [u8; 4] = [0xe0, 2, 0x9c, 0];
 const SHUTTING_DOWN: [u8; 4] = [0xe0, 2, 0x8b, 0];
 
+const ONE: &str = "nbthread 1";
+const TWO: &str = "nbthread 2";
+const PORTABLE: &str = "nbthread 2\n  tune.ring.mode portable";
+
 struct Stage {
     proxy: Proxy,
     listen: u16,
     logs: Logs,
 }
 
-fn start(shards: u32, front: &str, back: &str, servers: &[u16]) -> Stage {
+fn start(global: &str, front: &str, back: &str, servers: &[u16]) -> Stage {
     let (listen, logs) = (port::free(), Logs::start());
     let servers: String = (1..).zip(servers).map(|(number, port)| format!("  server s{number} 127.0.0.1:{port}\n")).collect();
     let text = format!(
-        "global\n  log 127.0.0.1:{} local0\n  nbthread {shards}\n  stats socket @SOCKET@ level admin\ndefaults\n  mode tcp\n  log global\n  \
+        "global\n  log 127.0.0.1:{} local0\n  {global}\n  stats socket @SOCKET@ level admin\ndefaults\n  mode tcp\n  log global\n  \
          option tcplog\n  timeout connect 2s\n  timeout client 120s\n  timeout server 120s\n\
          frontend f\n  bind 127.0.0.1:{listen}\n  default_backend b\n  {front}\nbackend b\n  balance roundrobin\n  {back}\n{servers}",
         logs.port()
@@ -70,9 +74,14 @@ fn brokers(folder: &Path, count: usize) -> Vec<Broker> {
 fn clients_of_a_drained_server_are_told_and_others_are_not() {
     let folder = tempfile::tempdir().expect("make a folder");
     let brokers = brokers(folder.path(), 2);
-    for (place, order) in [("front", "set server b/s1 state drain"), ("back", "set server b/s1 state maint")] {
+    for (global, place, order) in [
+        (TWO, "front", "set server b/s1 state drain"),
+        (TWO, "back", "set server b/s1 state maint"),
+        (ONE, "front", "disable server b/s1"),
+        (PORTABLE, "back", "set server b/s1 state drain"),
+    ] {
         let (front, back) = if place == "front" { ("option mqtt-drain", "") } else { ("", "option mqtt-drain") };
-        let stage = start(2, front, back, &[brokers[0].port, brokers[1].port]);
+        let stage = start(global, front, back, &[brokers[0].port, brokers[1].port]);
         // Round robin: even ones are on s1, odd ones on s2.
         let mut clients: Vec<TcpStream> = (0..8)
             .map(|number| match number % 4 {
@@ -99,7 +108,7 @@ fn clients_of_a_drained_server_are_told_and_others_are_not() {
 fn the_server_hears_an_end_too_and_mosquitto_sub_understands() {
     let folder = tempfile::tempdir().expect("make a folder");
     let brokers = brokers(folder.path(), 1);
-    let stage = start(1, "option mqtt-drain", "", &[brokers[0].port]);
+    let stage = start(ONE, "option mqtt-drain", "", &[brokers[0].port]);
     let program = find("mosquitto_sub").expect("mosquitto_sub is installed (make test installs it)");
     let mut subscriber = Command::new(program)
         .args(["-h", "127.0.0.1", "-p", &stage.listen.to_string(), "-V", "mqttv5", "-i", "told", "-t", "road", "-d"])
@@ -143,7 +152,7 @@ fn slow_packets(stream: TcpStream) {
 #[test]
 fn the_word_comes_between_two_packets() {
     let server = Peer::start(slow_packets);
-    let stage = start(1, "", "option mqtt-drain", &[server.port()]);
+    let stage = start(ONE, "", "option mqtt-drain", &[server.port()]);
     let mut streams: Vec<TcpStream> = (0..5).map(|number| client(stage.listen, &connect_packet_v5(&format!("c{number}")))).collect();
     thread::sleep(Duration::from_millis(130));
     stage.proxy.command("set server b/s1 state drain");
@@ -162,7 +171,7 @@ fn a_packet_that_never_ends_does_not_keep_the_session() {
         let _ = stream.write_all(&[0x20, 3, 0, 0, 0, 0x30, 100, 1, 2, 3]);
         drain(&mut stream);
     });
-    let stage = start(1, "", "option mqtt-drain", &[server.port()]);
+    let stage = start(ONE, "", "option mqtt-drain", &[server.port()]);
     let mut stream = client(stage.listen, &connect_packet_v5("c"));
     let mut half = [0; 5];
     stream.read_exact(&mut half).expect("half a packet");
@@ -176,7 +185,7 @@ fn a_packet_that_never_ends_does_not_keep_the_session() {
 fn the_rate_is_kept() {
     let folder = tempfile::tempdir().expect("make a folder");
     let brokers = brokers(folder.path(), 1);
-    let stage = start(1, "", "option mqtt-drain rate 20", &[brokers[0].port]);
+    let stage = start(ONE, "", "option mqtt-drain rate 20", &[brokers[0].port]);
     let mut streams: Vec<TcpStream> = (0..40).map(|number| client(stage.listen, &connect_packet_v5(&format!("c{number}")))).collect();
     let began = Instant::now();
     stage.proxy.command("set server b/s1 state drain");
@@ -188,10 +197,34 @@ fn the_rate_is_kept() {
 }
 
 #[test]
+fn a_server_that_comes_back_keeps_the_rest() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    let brokers = brokers(folder.path(), 1);
+    let stage = start(ONE, "", "option mqtt-drain rate 5", &[brokers[0].port]);
+    let mut streams: Vec<TcpStream> = (0..20).map(|number| client(stage.listen, &connect_packet_v5(&format!("c{number}")))).collect();
+    stage.proxy.command("set server b/s1 state drain");
+    assert_eq!(rest_of(&mut streams[0]), USE_ANOTHER_SERVER);
+    stage.proxy.command("set server b/s1 state ready");
+    let told = || {
+        let text = stage.proxy.command("show mqtt");
+        let line = text.lines().find_map(|line| line.trim().strip_prefix("told to go: ").map(str::to_owned));
+        line.and_then(|number| number.parse::<usize>().ok()).expect("a number")
+    };
+    let after = told();
+    thread::sleep(Duration::from_millis(600));
+    assert_eq!(told(), after, "nobody is told to go once the server is back");
+    assert!(after < 20, "{after}");
+    let last = streams.last_mut().expect("a client");
+    last.write_all(&[0xc0, 0]).expect("send a ping");
+    let mut pong = [0; 2];
+    last.read_exact(&mut pong).expect("a ping's answer");
+}
+
+#[test]
 fn a_soft_stop_tells_all_and_the_process_ends() {
     let folder = tempfile::tempdir().expect("make a folder");
     let brokers = brokers(folder.path(), 2);
-    let mut stage = start(2, "option mqtt-drain", "", &[brokers[0].port, brokers[1].port]);
+    let mut stage = start(TWO, "option mqtt-drain", "", &[brokers[0].port, brokers[1].port]);
     let mut streams: Vec<TcpStream> = (0..10).map(|number| client(stage.listen, &connect_packet_v5(&format!("c{number}")))).collect();
     stage.proxy.process.signal(Signal::SIGUSR1);
     for stream in &mut streams {
@@ -205,7 +238,7 @@ fn a_soft_stop_tells_all_and_the_process_ends() {
 fn without_the_option_sessions_stay() {
     let folder = tempfile::tempdir().expect("make a folder");
     let brokers = brokers(folder.path(), 1);
-    let stage = start(1, "option mqtt-stats", "", &[brokers[0].port]);
+    let stage = start(ONE, "option mqtt-stats", "", &[brokers[0].port]);
     let mut stream = client(stage.listen, &connect_packet_v5("c"));
     stage.proxy.command("set server b/s1 state drain");
     stream.write_all(&[0xc0, 0]).expect("send a ping");
@@ -230,10 +263,15 @@ fn large_messages_pass_unharmed() {
         }
         drain(&mut stream);
     });
-    let stage = start(1, "", "option mqtt-drain", &[server.port()]);
+    for global in [ONE, PORTABLE] {
+        receive_slowly(&start(global, "", "option mqtt-drain", &[server.port()]), MESSAGES);
+    }
+}
+
+fn receive_slowly(stage: &Stage, messages: usize) {
     let mut stream = client(stage.listen, &connect_packet_v5("c"));
     let mut packet = vec![0; 65_539];
-    for number in 0..MESSAGES {
+    for number in 0..messages {
         stream.read_exact(&mut packet).expect("a message");
         assert_eq!(packet[..7], [0x30, 0xff, 0xff, 0x03, 0, 1, b't'], "message {number}");
         assert!(packet[7..].iter().enumerate().all(|(index, byte)| *byte == index as u8), "message {number}");

@@ -12,17 +12,21 @@ use endtoend::peer::Peer;
 use endtoend::proxy::{Kind, Proxy};
 use endtoend::{port, wait};
 
+const ONE: &str = "nbthread 1";
+const TWO: &str = "nbthread 2";
+const PORTABLE: &str = "tune.ring.mode portable";
+
 struct Stage {
     proxy: Proxy,
     listen: u16,
     logs: Logs,
 }
 
-/// A proxy of this many shards: `front` and `back` are lines of frontend `f` and backend `b`, whose only server has this port.
-fn start(shards: u32, front: &str, back: &str, server: u16) -> Stage {
+/// A proxy with these lines in `global`: `front` and `back` are lines of frontend `f` and backend `b`, whose only server has this port.
+fn start(global: &str, front: &str, back: &str, server: u16) -> Stage {
     let (listen, logs) = (port::free(), Logs::start());
     let text = format!(
-        "global\n  log 127.0.0.1:{} local0\n  nbthread {shards}\n  stats socket @SOCKET@ level admin\ndefaults\n  mode tcp\n  log global\n  \
+        "global\n  log 127.0.0.1:{} local0\n  {global}\n  stats socket @SOCKET@ level admin\ndefaults\n  mode tcp\n  log global\n  \
          timeout connect 2s\n  timeout client 60s\n  timeout server 60s\n\
          frontend f\n  bind 127.0.0.1:{listen}\n  default_backend b\n  {front}\nbackend b\n  {back}\n  server s 127.0.0.1:{server}\n",
         logs.port()
@@ -72,10 +76,10 @@ fn connect_packet_v31(id: &str) -> Vec<u8> {
 
 const RULES: &str = "tcp-request inspect-delay 5s\n  tcp-request content reject unless { req.payload(0,0),mqtt_is_valid }";
 
-fn counts_of_every_kind(shards: u32, front: &str, back: &str) {
+fn counts_of_every_kind(global: &str, front: &str, back: &str) {
     let folder = tempfile::tempdir().expect("make a folder");
     let broker = Broker::start(folder.path(), port::free(), "one");
-    let stage = start(shards, front, back, broker.port);
+    let stage = start(global, front, back, broker.port);
     for number in 0..3 {
         Client::connect(stage.listen, &format!("three-{number}")).expect("a CONNACK").disconnect();
     }
@@ -107,30 +111,36 @@ fn counts_of_every_kind(shards: u32, front: &str, back: &str) {
 
 #[test]
 fn rules_that_look_at_mqtt_have_it_counted() {
-    counts_of_every_kind(1, RULES, "balance roundrobin");
+    counts_of_every_kind(ONE, RULES, "balance roundrobin");
 }
 
 #[test]
 fn rules_of_a_backend_have_it_counted() {
-    counts_of_every_kind(1, "", &RULES.replace("reject unless", "accept if"));
+    counts_of_every_kind(ONE, "", &RULES.replace("reject unless", "accept if"));
 }
 
 #[test]
 fn without_rules_the_option_has_it_counted() {
-    counts_of_every_kind(2, "option mqtt-stats", "balance roundrobin");
+    counts_of_every_kind(TWO, "option mqtt-stats", "balance roundrobin");
+}
+
+#[test]
+fn the_portable_ring_counts_the_same() {
+    counts_of_every_kind(PORTABLE, "option mqtt-stats", "balance roundrobin");
+    counts_of_every_kind(PORTABLE, RULES, "balance roundrobin");
 }
 
 #[test]
 fn an_inspected_answer_is_counted_once() {
     let response = "tcp-response inspect-delay 5s\n  tcp-response content accept if { res.payload(0,0),mqtt_is_valid }";
-    counts_of_every_kind(1, "option mqtt-stats", response);
+    counts_of_every_kind(ONE, "option mqtt-stats", response);
 }
 
 #[test]
 fn nobody_looks_when_nobody_asks() {
     let folder = tempfile::tempdir().expect("make a folder");
     let broker = Broker::start(folder.path(), port::free(), "one");
-    let stage = start(1, "", "balance roundrobin", broker.port);
+    let stage = start(ONE, "", "balance roundrobin", broker.port);
     Client::connect(stage.listen, "a").expect("a CONNACK").disconnect();
     assert!(stage.proxy.command("show mqtt").starts_with("No MQTT has been seen."));
 }
@@ -155,7 +165,7 @@ fn refusals_and_nonsense_of_servers_are_counted_and_nothing_is_lost() {
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "CONNACK invalid: 1"),
     ] {
         let server = answering(bytes);
-        let stage = start(1, "option mqtt-stats", "", server.port());
+        let stage = start(ONE, "option mqtt-stats", "", server.port());
         let mut stream = say(stage.listen, &[&connect_packet("a")]);
         let mut got = vec![0; bytes.len()];
         stream.read_exact(&mut got).expect("all of the answer");
@@ -172,7 +182,7 @@ fn the_time_is_that_of_the_answer() {
         let _ = stream.write_all(&[0x20, 2, 0, 0]);
         drain(&mut stream);
     });
-    let stage = start(1, "option mqtt-stats", "", server.port());
+    let stage = start(ONE, "option mqtt-stats", "", server.port());
     let mut stream = say(stage.listen, &[&connect_packet("a")]);
     answer(&mut stream);
     let line = wait::for_value("a time", wait::SOON, || {
@@ -187,7 +197,7 @@ fn a_keep_alive_that_is_too_long_is_said_once_and_counted() {
     let folder = tempfile::tempdir().expect("make a folder");
     let broker = Broker::start(folder.path(), port::free(), "one");
     // The test's clients announce 60 s.
-    let stage = start(2, "option mqtt-stats\n  timeout client 89s", "", broker.port);
+    let stage = start(TWO, "option mqtt-stats\n  timeout client 89s", "", broker.port);
     for number in 0..3 {
         Client::connect(stage.listen, &format!("c{number}")).expect("a CONNACK").disconnect();
     }
@@ -196,7 +206,7 @@ fn a_keep_alive_that_is_too_long_is_said_once_and_counted() {
     assert!(line.contains("frontend f:") && line.contains("Set 'timeout client' to 90s at least"), "{line}");
     assert_eq!(stage.logs.containing("keep alive of 60s").len(), 1);
 
-    let enough = start(1, "option mqtt-stats\n  timeout client 89s", "timeout tunnel 90s", broker.port);
+    let enough = start(ONE, "option mqtt-stats\n  timeout client 89s", "timeout tunnel 90s", broker.port);
     Client::connect(enough.listen, "d").expect("a CONNACK").disconnect();
     enough.expect("frontend f", "CONNECT 3.1: 0, 3.1.1: 1, 5.0: 0, invalid: 0, too large: 0");
     enough.expect("frontend f", "keep alive too long for the timeout: 0");

@@ -126,6 +126,37 @@ fn run(fleet: &mut Fleet, server: usize, outcomes: &[CheckOutcome]) -> (Vec<u64>
 }
 
 #[test]
+fn answers_are_told_with_their_codes() {
+    let mut model = model(vec![server("s")]);
+    model.backends[0].options.log_health_checks = true;
+    let mut fleet = Fleet::new(&model, 0);
+    let refused = CheckOutcome::Refused { code: 5, info: "CONNACK code 5: not authorized".into() };
+    let told = |fleet: &Fleet| {
+        let report = fleet.check_report(0).expect("a check that runs");
+        (report.status, report.code, report.info)
+    };
+    let (_, effects) = run(&mut fleet, 0, &[CheckOutcome::Accepted { code: 0 }]);
+    assert_eq!(
+        lines(&effects),
+        ["notice: Health check for server b/s succeeded, reason: Layer7 check passed, code: 0, check duration: 0ms, status: 3/3 UP."]
+    );
+    assert_eq!(told(&fleet), ("L7OK".into(), Some(0), String::new()));
+    let (_, effects) = run(&mut fleet, 0, &[refused, CheckOutcome::Invalid("no CONNACK: why".into()), CheckOutcome::Unanswered]);
+    assert_eq!(
+        lines(&effects)[..3],
+        [
+            "notice: Health check for server b/s failed, reason: Layer7 wrong status, code: 5, info: \"CONNACK code 5: not authorized\", \
+             check duration: 0ms, status: 2/3 UP.",
+            "notice: Health check for server b/s failed, reason: Layer7 invalid response, info: \"no CONNACK: why\", check duration: 0ms, \
+             status: 1/3 UP.",
+            "notice: Health check for server b/s failed, reason: Layer7 timeout, check duration: 0ms, status: 0/2 DOWN.",
+        ]
+    );
+    assert_eq!(told(&fleet), ("L7TOUT".into(), None, String::new()));
+    assert_eq!(fleet.status_text(0), "DOWN");
+}
+
+#[test]
 fn intervals_follow_the_state() {
     use CheckOutcome::Connected;
     let mut fleet = Fleet::new(&model(vec![server("s")]), 0);
