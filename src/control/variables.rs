@@ -72,7 +72,7 @@ impl Process<'_> {
         };
         let mut renderer = Renderer::new(self.hostname.into(), std::process::id(), Arc::new(crate::log::local_time()));
         let mut text = Vec::new();
-        renderer.render(format, &nowhere, Some(self), FORMAT_LIMIT, &mut text);
+        renderer.render_text(format, &nowhere, self, FORMAT_LIMIT, &mut text);
         text
     }
 }

@@ -260,7 +260,7 @@ fn render_line(session: &Session, format: &LogFormat, record: &Record<'_>, limit
 /// Renders a format string outside of log lines: names of backends and servers, variables.
 pub(crate) fn format(session: &Session, format: &LogFormat, facts: &dyn Facts, limit: usize, out: &mut Vec<u8>) {
     with_record(session, Termination::NORMAL, |record| {
-        session.shard.renderer.borrow_mut().render(format, record, Some(facts), limit, out);
+        session.shard.renderer.borrow_mut().render_text(format, record, facts, limit, out);
     });
 }
 

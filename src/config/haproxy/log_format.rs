@@ -2,8 +2,8 @@
 //!
 //! Names and flags are understood here once, so that a shard never looks up a name. Nothing in here renders a line.
 
-use ringmain_model::Expression;
 use ringmain_model::log_format::{LogFlags, LogFormat, LogItem, LogVariable};
+use ringmain_model::{Expression, Needs};
 
 use crate::config::diagnostic::{Diagnostics, Sources, Span};
 use crate::config::draft::Word;
@@ -33,6 +33,10 @@ pub trait Host {
     fn diagnostics(&mut self) -> &mut Diagnostics;
     /// Compiles the expression that begins at a byte of the text, and says where it ends. `None` after an error, which was reported.
     fn expression(&mut self, text: &Text, start: usize) -> Option<(Expression, usize)>;
+    /// Whether several blanks are one, as in lines; elsewhere each one counts.
+    fn merges_blanks(&self) -> bool {
+        true
+    }
 }
 
 /// Formats without expressions.
@@ -63,6 +67,11 @@ impl Host for WithExpressions<'_, '_, '_> {
     fn expression(&mut self, text: &Text, start: usize) -> Option<(Expression, usize)> {
         self.compiler.embedded(text, start, self.site)
     }
+
+    fn merges_blanks(&self) -> bool {
+        // Only lines are written when a session has ended.
+        self.site.available.intersects(Needs::END)
+    }
 }
 
 /// Compiles one format. Reports all that is wrong with it; `None` when that makes it unusable.
@@ -90,7 +99,7 @@ impl<'a> Parser<'a> {
         while let Some(next) = self.rest().chars().next() {
             match next {
                 '%' => self.percent(),
-                ' ' => {
+                ' ' if self.host.merges_blanks() => {
                     self.position += 1;
                     if self.items.last() != Some(&LogItem::Blank) {
                         self.items.push(LogItem::Blank);
@@ -98,7 +107,8 @@ impl<'a> Parser<'a> {
                 }
                 _ => {
                     let rest = self.rest();
-                    let length = rest.find(['%', ' ']).unwrap_or(rest.len());
+                    let ends = |letter| letter == '%' || letter == ' ' && self.host.merges_blanks();
+                    let length = rest.find(ends).unwrap_or(rest.len());
                     self.literal(&rest[..length]);
                     self.position += length;
                 }

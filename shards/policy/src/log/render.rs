@@ -38,7 +38,15 @@ impl Renderer {
     /// Appends the line, without envelope and end of line, at most `limit` bytes (`LogChannel::longest_line`). Allocates only when `out`
     /// must grow.
     pub fn render(&mut self, format: &LogFormat, record: &Record<'_>, facts: Option<&dyn Facts>, limit: usize, out: &mut Vec<u8>) {
-        let mut text = Text::new(out, limit);
+        self.items(format, record, facts, &mut Text::new(out, limit));
+    }
+
+    /// Appends a text that is no line, such as a name or a variable's value: what is empty stays empty.
+    pub fn render_text(&mut self, format: &LogFormat, record: &Record<'_>, facts: &dyn Facts, limit: usize, out: &mut Vec<u8>) {
+        self.items(format, record, Some(facts), &mut Text::new(out, limit).unmarked());
+    }
+
+    fn items(&mut self, format: &LogFormat, record: &Record<'_>, facts: Option<&dyn Facts>, text: &mut Text<'_>) {
         // A blank is written once, and not before the first thing that is: values may be empty.
         let mut after_blank = true;
         for item in &format.items {
@@ -52,8 +60,8 @@ impl Renderer {
                     }
                     continue;
                 }
-                LogItem::Variable { variable, flags } => self.value(*variable, *flags, record, &mut text),
-                LogItem::Expression { expression: wanted, flags } => expression(wanted, *flags, facts, &mut text),
+                LogItem::Variable { variable, flags } => self.value(*variable, *flags, record, text),
+                LogItem::Expression { expression: wanted, flags } => expression(wanted, *flags, facts, text),
             }
             if text.len() > before {
                 after_blank = false;
@@ -151,7 +159,7 @@ fn string(value: &str, suffix: &str, flags: LogFlags, out: &mut Text<'_>) {
 fn bytes(value: &[u8], suffix: &[u8], flags: LogFlags, out: &mut Text<'_>) {
     if flags.quote {
         out.byte(b'"');
-    } else if value.is_empty() {
+    } else if value.is_empty() && out.marks_empty() {
         out.byte(b'-');
     }
     for &byte in value {

@@ -6,13 +6,26 @@ use std::net::{IpAddr, Ipv6Addr};
 pub(super) struct Text<'a> {
     out: &'a mut Vec<u8>,
     end: usize,
+    /// An empty value is written as `-`: in lines, whose fields must not vanish.
+    marks_empty: bool,
 }
 
 impl<'a> Text<'a> {
     /// Appends to `out` up to `limit` more bytes.
     pub(super) fn new(out: &'a mut Vec<u8>, limit: usize) -> Self {
         let end = out.len().saturating_add(limit);
-        Self { out, end }
+        Self { out, end, marks_empty: true }
+    }
+
+    /// The same for a text in which an empty value is empty.
+    pub(super) fn unmarked(mut self) -> Self {
+        self.marks_empty = false;
+        self
+    }
+
+    /// Whether an empty value is written as `-`.
+    pub(super) fn marks_empty(&self) -> bool {
+        self.marks_empty
     }
 
     /// Bytes in the buffer.
