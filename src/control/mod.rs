@@ -10,8 +10,8 @@ mod daemon;
 #[cfg(test)]
 mod fixture;
 pub mod fleet;
-pub mod limits;
 mod keepalive;
+pub mod limits;
 mod listen;
 mod listeners;
 pub mod load;
