@@ -14,7 +14,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use ringmain_wire::mqtt::{Framer, Limits, Progress, Reason, Version, parse_connack, parse_connect};
+use ringmain_wire::mqtt::{Framer, Limits, Progress, PropertyId, PropertyValue, Reason, Version, parse_connack, parse_connect};
 
 pub(crate) use count::drained as count_drained;
 pub(crate) use interest::Interest;
@@ -42,8 +42,15 @@ pub(crate) struct Watch {
 
 /// The client's first packet.
 enum First {
-    /// Not complete: the bytes so far that are on their way to the server already.
-    Unknown { sent: Vec<u8>, has_begun: bool },
+    /// Not complete.
+    Unknown {
+        /// The bytes so far that are on their way to the server already.
+        sent: Vec<u8>,
+        /// The fewest bytes that can be all of it: a packet that comes byte by byte is not read from its beginning for each of them.
+        at_least: usize,
+        /// Something has come.
+        has_begun: bool,
+    },
     /// It is known.
     Known(Opening),
 }
@@ -70,6 +77,15 @@ enum Answer {
     Other,
 }
 
+/// What a CONNACK says.
+#[derive(Clone, Copy)]
+struct Connack {
+    version: Version,
+    code: u8,
+    /// The keep alive in force, seconds.
+    keepalive_s: u16,
+}
+
 /// How far the CONNECT was counted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Counted {
@@ -81,7 +97,7 @@ enum Counted {
 impl Watch {
     fn new(interest: Interest) -> Self {
         Self {
-            first: First::Unknown { sent: Vec::new(), has_begun: false },
+            first: First::Unknown { sent: Vec::new(), at_least: 1, has_begun: false },
             answer: Answer::Unknown(Vec::new()),
             counted: Counted::Nowhere,
             connect_us: 0,
@@ -115,7 +131,7 @@ pub(crate) fn look(session: &Session, bytes: &[u8]) {
     let opening = session.hold.with_watch(|watch| {
         let First::Unknown { has_begun, .. } = &mut watch.first else { return None };
         *has_begun |= !bytes.is_empty();
-        judge(bytes, limit)
+        judge(bytes, limit).ok()
     });
     count::opening(session, opening.flatten());
 }
@@ -124,27 +140,40 @@ pub(crate) fn look(session: &Session, bytes: &[u8]) {
 pub(crate) fn client_bytes(session: &Session, bytes: &[u8]) {
     let limit = held::limit(&session.road.model().global.tuning);
     let opening = session.hold.with_watch(|watch| {
-        let First::Unknown { sent, has_begun } = &mut watch.first else { return None };
+        let First::Unknown { sent, at_least, has_begun } = &mut watch.first else { return None };
         *has_begun |= !bytes.is_empty();
-        if sent.is_empty()
-            && let Some(opening) = judge(bytes, limit)
-        {
-            return Some(opening);
+        if sent.len().saturating_add(bytes.len()) < *at_least {
+            sent.extend_from_slice(bytes);
+            return None;
         }
-        sent.extend_from_slice(bytes);
-        judge(sent, limit)
+        // Most come in one piece, which need not be copied.
+        let judged = match sent.is_empty() {
+            true => judge(bytes, limit),
+            false => {
+                sent.extend_from_slice(bytes);
+                judge(sent, limit)
+            }
+        };
+        *at_least = match judged {
+            Ok(opening) => return Some(opening),
+            Err(at_least) => at_least,
+        };
+        if sent.is_empty() {
+            sent.extend_from_slice(bytes);
+        }
+        None
     });
     count::opening(session, opening.flatten());
 }
 
-/// What a client's first bytes are; `None` while that is open.
-fn judge(bytes: &[u8], limit: usize) -> Option<Opening> {
+/// What a client's first bytes are; while that is open, the fewest bytes that can be all of it.
+fn judge(bytes: &[u8], limit: usize) -> Result<Opening, usize> {
     let limits = Limits { packet_bytes: u32::try_from(limit).unwrap_or(u32::MAX), ..Limits::default() };
     match parse_connect(bytes, &limits) {
-        Progress::NeedMore { .. } => None,
-        Progress::Done { packet, .. } => Some(Opening::Connect { version: packet.version(), keepalive_s: packet.keepalive_s() }),
-        Progress::Invalid(Reason::PacketTooLarge) => Some(Opening::TooLarge),
-        Progress::Invalid(_) => Some(Opening::Invalid),
+        Progress::NeedMore { at_least } => Err(at_least),
+        Progress::Done { packet, .. } => Ok(Opening::Connect { version: packet.version(), keepalive_s: packet.keepalive_s() }),
+        Progress::Invalid(Reason::PacketTooLarge) => Ok(Opening::TooLarge),
+        Progress::Invalid(_) => Ok(Opening::Invalid),
     }
 }
 
@@ -158,7 +187,7 @@ pub(crate) fn server_bytes(session: &Session, bytes: &[u8]) {
             framer.feed(bytes);
         }
         let Answer::Unknown(so_far) = &mut watch.answer else { return None };
-        let First::Known(Opening::Connect { version, .. }) = watch.first else {
+        let First::Known(Opening::Connect { version, keepalive_s }) = watch.first else {
             // It speaks first: whatever this is, it answers nothing.
             watch.answer = Answer::Other;
             return None;
@@ -167,10 +196,17 @@ pub(crate) fn server_bytes(session: &Session, bytes: &[u8]) {
         let limits = Limits { packet_bytes: LONGEST_CONNACK, ..Limits::default() };
         let connack = match parse_connack(so_far, version, &limits) {
             Progress::NeedMore { .. } => return None,
-            Progress::Done { packet, .. } => Some((packet.version(), packet.code())),
+            Progress::Done { packet, .. } => {
+                // A server may set another keep alive than the client asked for (MQTT 5.0 section 3.2.2.3.14).
+                let keepalive_s = match packet.properties().find(PropertyId::ServerKeepAlive) {
+                    Some(PropertyValue::Number(seconds)) => u16::try_from(seconds).unwrap_or(u16::MAX),
+                    _ => keepalive_s,
+                };
+                Some(Connack { version: packet.version(), code: packet.code(), keepalive_s })
+            }
             Progress::Invalid(_) => None,
         };
-        watch.answer = if connack.is_some_and(|(_, code)| code == 0) { Answer::Accepted } else { Answer::Other };
+        watch.answer = if connack.is_some_and(|connack| connack.code == 0) { Answer::Accepted } else { Answer::Other };
         Some((connack, watch.connect_us))
     });
     if let Some((connack, connect_us)) = answered.flatten() {

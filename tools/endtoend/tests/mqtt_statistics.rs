@@ -211,3 +211,20 @@ fn a_keep_alive_that_is_too_long_is_said_once_and_counted() {
     enough.expect("frontend f", "CONNECT 3.1: 0, 3.1.1: 1, 5.0: 0, invalid: 0, too large: 0");
     enough.expect("frontend f", "keep alive too long for the timeout: 0");
 }
+
+#[test]
+fn the_keep_alive_that_a_server_sets_is_the_one_that_counts() {
+    // CONNACK of MQTT 5.0 with server keep alive 200 s, then 10 s.
+    for (seconds, expected) in [(200, "1"), (10, "0")] {
+        let server = Peer::start(move |mut stream| {
+            let _ = stream.read(&mut [0; 256]);
+            let _ = stream.write_all(&[0x20, 6, 0, 0, 3, 0x13, 0, seconds]);
+            drain(&mut stream);
+        });
+        let stage = start(ONE, "option mqtt-stats\n  timeout client 80s", "", server.port());
+        let mut stream = say(stage.listen, &[&connect_packet_v5("a")]);
+        stream.read_exact(&mut [0; 8]).expect("a CONNACK");
+        stage.expect("frontend f", "CONNACK of version 5, code 0 (success): 1");
+        stage.expect("frontend f", &format!("keep alive too long for the timeout: {expected}"));
+    }
+}

@@ -3,9 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use ringmain_model::BackendId;
-use ringmain_wire::mqtt::Version;
 
-use super::{Counted, First, Opening};
+use super::{Connack, Counted, First, Opening};
 use crate::live::{Counter, MqttCounters, MqttLive};
 use crate::mailbox::Report;
 use crate::ring;
@@ -38,29 +37,29 @@ pub(super) fn opening(session: &Session, news: Option<Opening>) {
     }
     if let (Some(backend), true) = (backend, before < Counted::InBackend) {
         counter(of(session, &session.road.generation.backend(backend).mqtt));
-        if let Opening::Connect { keepalive_s, .. } = opening {
-            lint(session, backend, keepalive_s);
-        }
     }
 }
 
-/// Counts a server's answer to a CONNECT: a CONNACK of this version and code, or something else. It came after so many microseconds.
-pub(super) fn answer(session: &Session, connack: Option<(Version, u8)>, duration_us: u64) {
+/// Counts a server's answer to a CONNECT: a CONNACK, or something else. It came after so many microseconds.
+pub(super) fn answer(session: &Session, connack: Option<Connack>, duration_us: u64) {
     let generation = &session.road.generation;
     let backend = session.assigned.backend.get();
     let lives = [Some(&generation.frontend(session.frontend).mqtt), backend.map(|id| &generation.backend(id).mqtt)];
     for counters in lives.into_iter().flatten().map(|live| of(session, live)) {
         match connack {
-            Some((version, code)) => {
-                if let Some((_, _, counter)) = counters.connacks_of(version).find(|(known, _, _)| *known == code) {
+            Some(connack) => {
+                if let Some((_, _, counter)) = counters.connacks_of(connack.version).find(|(code, _, _)| *code == connack.code) {
                     counter.add(1);
                 }
             }
             None => counters.invalid_connacks.add(1),
         }
     }
-    if connack.is_some() {
+    if let Some(connack) = connack {
         session.shard.mqtt_times.record(generation.frontend(session.frontend), backend.map(|id| generation.backend(id)), duration_us);
+        if let (Some(backend), 0) = (backend, connack.code) {
+            lint(session, backend, connack.keepalive_s);
+        }
     }
 }
 
