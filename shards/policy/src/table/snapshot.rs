@@ -5,7 +5,8 @@
 //! damaged is left out and told, never trusted.
 //!
 //! Format, version 1, numbers little endian: the header is `RINGTABL`, the version (u32) and the time of saving (u64, milliseconds since
-//! 1970). Blocks follow, each a kind (u8), the length of its payload (u32), the payload, and the payload's XXH3 (u64):
+//! 1970), and the XXH3 of these bytes (u64). Blocks follow, each a kind (u8), the length of its payload (u32), the payload, and the
+//! payload's XXH3 with the kind as its seed (u64):
 //! - 1, a table: name, key type (u8) and length (u32), number of columns (u8), then of each its name, period in ms (u32, 0 for none),
 //!   elements (u32) and whether it holds names (u8).
 //! - 2, rows of the table before: of each the key (length u32, bytes), the remaining life (u64 ms, all ones for none), the time since its
@@ -19,7 +20,7 @@ mod read;
 use std::fmt;
 
 use ringmain_model::table::{Column, DataClass, KeyType, Table};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::message::{Cell, Row, Value};
 
@@ -74,6 +75,7 @@ impl Writer {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend(saved_at_ms.to_le_bytes());
+        bytes.extend(xxh3_64(&bytes).to_le_bytes());
         Self { bytes, columns: Vec::new() }
     }
 
@@ -127,8 +129,13 @@ impl Writer {
         self.bytes.push(kind);
         self.bytes.extend((payload.len() as u32).to_le_bytes());
         self.bytes.extend(payload);
-        self.bytes.extend(xxh3_64(payload).to_le_bytes());
+        self.bytes.extend(checksum(kind, payload).to_le_bytes());
     }
+}
+
+/// A block's checksum: of its kind, too.
+fn checksum(kind: u8, payload: &[u8]) -> u64 {
+    xxh3_64_with_seed(payload, kind.into())
 }
 
 fn put_row(payload: &mut Vec<u8>, row: &Row, columns: &[Column]) {

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::key::Key;
 use super::super::message::{Cell, Row, Value};
-use super::{BLOCK_END, BLOCK_ROWS, BLOCK_TABLE, Damage, FOREVER, MAGIC, VERSION, key_type_code};
+use super::{BLOCK_END, BLOCK_ROWS, BLOCK_TABLE, Damage, FOREVER, MAGIC, VERSION, checksum, key_type_code};
 
 /// A snapshot and what of it fits the tables that there are now.
 #[derive(Debug)]
@@ -50,6 +50,10 @@ impl<'a> Snapshot<'a> {
             version => return Err(Damage::UnknownVersion(version)),
         }
         let saved_at_ms = input.u64().ok_or(Damage::Truncated)?;
+        let header = &bytes[..input.at];
+        if input.u64().ok_or(Damage::Truncated)? != xxh3_64(header) {
+            return Err(Damage::Damaged(0));
+        }
         // A clock that was set back must not make entries younger than they were.
         let elapsed_ms = now_ms.saturating_sub(saved_at_ms);
         let mut snapshot = Self { bytes, elapsed_ms, tables: tables.iter().map(|_| None).collect(), damage: None };
@@ -92,7 +96,7 @@ impl<'a> Snapshot<'a> {
             let length = input.u32().ok_or(Damage::Truncated)? as usize;
             let from = input.at;
             let payload = input.take(length).ok_or(Damage::Truncated)?;
-            if input.u64().ok_or(Damage::Truncated)? != xxh3_64(payload) {
+            if input.u64().ok_or(Damage::Truncated)? != checksum(kind, payload) {
                 return Err(Damage::Damaged(start));
             }
             let block = Input { bytes: &self.bytes[..from + length], at: from };
