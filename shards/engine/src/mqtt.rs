@@ -353,3 +353,30 @@ async fn pass_on(from: S, to: S, meter: &Meter, buf: Buf, more: impl Fn(&[u8])) 
     meter.all_written();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Rc<Session>, S, S) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A session that may be told to go has these for as long as it lives.
+    #[test]
+    fn a_watched_session_stays_small() {
+        let (watch, future) = (size_of::<Watch>(), size_of_future(follow_server));
+        assert!(watch <= 96 && future <= 320, "watch {watch} bytes, future {future} bytes");
+    }
+
+    #[test]
+    fn a_first_packet_is_judged_as_soon_as_it_can_be() {
+        let packet = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a";
+        assert!(judge(packet, 1000) == Ok(Opening::Connect { version: Version::V3_1_1, keepalive_s: 60 }));
+        assert!(judge(packet, 10) == Ok(Opening::TooLarge));
+        assert!(judge(b"GET", 1000) == Ok(Opening::Invalid));
+        for length in 2..packet.len() {
+            assert!(judge(&packet[..length], 1000) == Err(packet.len()), "{length} bytes");
+        }
+    }
+}

@@ -63,6 +63,30 @@ fn a_failed_first_check_takes_the_server_and_its_followers_down_for_shards() {
 }
 
 #[test]
+fn servers_that_are_left_have_their_mqtt_clients_told() {
+    let told = |world: &mut World| {
+        let name = |effect| if let Effect::DrainMqtt(live) = effect { Some(live.name.to_string()) } else { None };
+        world.fleet.take_effects().into_iter().filter_map(name).collect::<Vec<_>>()
+    };
+    let drained = SERVERS.replace("listen web\n", "listen web\n  option mqtt-drain\n");
+    for state in [WantedState::Drain, WantedState::Maintenance] {
+        let mut world = World::new(&drained);
+        world.fleet.set_state(ONE, state);
+        assert_eq!(told(&mut world), ["one", "three"], "a server and its follower");
+        world.fleet.set_state(ONE, WantedState::Ready);
+        world.fail(ONE);
+        assert_eq!(told(&mut world), [""; 0], "neither back nor down is a reason");
+    }
+    let mut world = World::new(SERVERS);
+    world.fleet.set_state(ONE, WantedState::Maintenance);
+    assert_eq!(told(&mut world), [""; 0], "not without the option");
+
+    let mut world = World::new(&drained);
+    world.reload(&drained.replace("127.0.0.1:12", "127.0.0.1:12 disabled"));
+    assert_eq!(told(&mut world), ["two"], "a reload takes a server out of service, too");
+}
+
+#[test]
 fn every_change_of_a_server_has_its_timer_looked_at() {
     let mut world = World::new(SERVERS);
     world.fleet.set_state(ONE, WantedState::Maintenance);
