@@ -11,7 +11,7 @@ use ringmain_policy::expression::{Absent, Data, Evaluation, Value, evaluate, eva
 use ringmain_policy::record::{Peer, Termination};
 use ringmain_policy::table::{Answer, Event, Key, Request, Target};
 
-use crate::extra::{TRACKED, Tracked};
+use crate::extra::Tracked;
 use crate::held::Held;
 use crate::live::TableLive;
 use crate::session::Session;
@@ -67,7 +67,7 @@ pub(crate) fn decide(session: &Session, action: &Action, evaluation: Evaluation<
         Action::SetVariable(variable, value, when) => set_variable(session, *variable, value, *when, evaluation)?,
         Action::UnsetVariable(variable) => Effect::SetVariable(*variable, None),
         Action::Track { counter, key, table } => {
-            let tracked = session.extra.borrow().as_ref().is_some_and(|extra| extra.tracked[usize::from(*counter) % TRACKED].is_some());
+            let tracked = session.extra.borrow().as_ref().is_some_and(|extra| extra.tracked(*counter).is_some());
             if tracked {
                 return Ok(Effect::Nothing);
             }
@@ -158,7 +158,7 @@ async fn track(session: &Session, counter: u8, table: Arc<TableLive>, key: Key) 
     let answer = tables::ask(session.shard, owner, &table, Request::Track { key: key.clone() }).await;
     if let Answer::Handle(Some(handle)) = answer {
         let mut extra = session.extra.borrow_mut();
-        extra.get_or_insert_default().tracked[usize::from(counter) % TRACKED] = Some(Tracked { table, owner, handle, key });
+        extra.get_or_insert_default().track(counter, Tracked { table, owner, handle, key });
     }
 }
 
@@ -193,17 +193,17 @@ pub(crate) async fn untrack(session: &Session) {
         tables::ask(session.shard, tracked.owner, &tracked.table, Request::Untrack { handle: tracked.handle }).await;
     }
     if let Some(extra) = &mut *session.extra.borrow_mut() {
-        extra.tracked = Default::default();
+        extra.untrack();
     }
 }
 
 fn tracked(session: &Session) -> Vec<Tracked> {
-    session.extra.borrow().as_ref().map(|extra| extra.tracked.iter().flatten().cloned().collect()).unwrap_or_default()
+    session.extra.borrow().as_ref().map(|extra| extra.all_tracked().cloned().collect()).unwrap_or_default()
 }
 
 fn order(session: &Session, column: TrackedColumn, request: impl FnOnce(Target, TrackedColumn) -> Request) -> Effect {
     let extra = session.extra.borrow();
-    let tracked = extra.as_ref().and_then(|extra| extra.tracked.get(usize::from(column.counter))?.as_ref());
+    let tracked = extra.as_ref().and_then(|extra| extra.tracked(column.counter));
     tracked.map_or(Effect::Nothing, |tracked| Effect::Order {
         owner: tracked.owner,
         table: tracked.table.clone(),

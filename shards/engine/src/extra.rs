@@ -15,7 +15,7 @@ use crate::stick::Sticking;
 use crate::view::Answers;
 
 /// Tracked counters of a session (`track-sc0` to `track-sc2`).
-pub(crate) const TRACKED: usize = 3;
+const TRACKED: usize = 3;
 
 /// See the module.
 #[derive(Default)]
@@ -31,17 +31,18 @@ pub(crate) struct Extra {
     pub local: Option<Peer>,
     /// Variables by slot, each once: bounded by the configuration.
     variables: Vec<(u16, Value<'static>)>,
-    pub tracked: [Option<Tracked>; TRACKED],
+    /// Entries by counter, at most one each.
+    tracked: Vec<(u8, Tracked)>,
     /// Captured values by slot.
     pub captures: Vec<Option<Box<[u8]>>>,
     /// `set-log-level`; `Some(None)` writes no line.
     pub log_level: Option<Option<Level>>,
     /// `force-persist` holds: servers that are down are used by sessions that stick to them.
     pub forces_persistence: bool,
-    /// What stick rules found and are to store.
-    pub sticking: Sticking,
+    /// What stick rules found and are to store; until a server is reached.
+    pub sticking: Option<Box<Sticking>>,
     /// Answers of tables for the log line.
-    pub log_answers: Answers,
+    pub log_answers: Option<Box<Answers>>,
     /// Bytes already told to tracked entries, from and to the client.
     pub told: (u64, u64),
 }
@@ -59,6 +60,38 @@ impl Extra {
     /// A variable's value; those of the process are elsewhere.
     pub fn variable(&self, variable: Variable) -> Option<&Value<'static>> {
         self.variables.iter().find(|(slot, _)| *slot == variable.slot).map(|(_, value)| value)
+    }
+
+    /// The entry that a counter tracks.
+    pub fn tracked(&self, counter: u8) -> Option<&Tracked> {
+        self.tracked.iter().find(|(number, _)| *number == counter).map(|(_, tracked)| tracked)
+    }
+
+    /// All tracked entries.
+    pub fn all_tracked(&self) -> impl Iterator<Item = &Tracked> {
+        self.tracked.iter().map(|(_, tracked)| tracked)
+    }
+
+    /// Has a counter track an entry, unless it tracks one already.
+    pub fn track(&mut self, counter: u8, tracked: Tracked) {
+        if usize::from(counter) < TRACKED && self.tracked(counter).is_none() {
+            self.tracked.push((counter, tracked));
+        }
+    }
+
+    /// Tracks nothing any more.
+    pub fn untrack(&mut self) {
+        self.tracked = Vec::new();
+    }
+
+    /// Whether nothing is kept that the rest of the session needs.
+    pub fn is_spent(&self) -> bool {
+        let Self { addresses, client, had_proxy_header, last_rule, local, variables, tracked, captures, log_level, .. } = self;
+        let keeps_address = [addresses.local, addresses.server, addresses.source, *client, *local].iter().any(Option::is_some);
+        let keeps_value = !variables.is_empty() || !tracked.is_empty() || !captures.is_empty();
+        !(keeps_address || keeps_value || *had_proxy_header || last_rule.is_some() || log_level.is_some())
+            && self.sticking.is_none()
+            && self.log_answers.is_none()
     }
 
     /// Sets or removes a variable.

@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 
-use ringmain_model::Scope;
 use ringmain_policy::record::Termination;
 
 use crate::assign;
@@ -52,7 +51,7 @@ pub(crate) async fn reach(session: &Rc<Session>) -> Result<Sock, Termination> {
     let reached = assign::reach(session, backend, preference).await;
     match reached {
         // The request has been dealt with: what was noted for it alone goes.
-        Ok(_) => session.end_variables(Scope::Request),
+        Ok(_) => session.end_request(),
         Err(_) => stick::withdraw(session).await,
     }
     reached

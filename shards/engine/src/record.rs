@@ -252,7 +252,7 @@ fn write_line(session: &Session, termination: Termination, ended: bool) -> bool 
 fn render_line(session: &Session, format: &LogFormat, record: &Record<'_>, limit: usize, out: &mut Vec<u8>) {
     let none = Answers::default();
     let extra = session.extra.borrow();
-    let mut view = View::new(session, extra.as_ref().map_or(&none, |extra| &extra.log_answers));
+    let mut view = View::new(session, extra.as_ref().and_then(|extra| extra.log_answers.as_deref()).unwrap_or(&none));
     view.termination = Some(record.termination);
     session.shard.renderer.borrow_mut().render(format, record, Some(&view), limit, out);
 }
@@ -290,7 +290,7 @@ pub(crate) async fn prepare_line(session: &Session) {
             break;
         }
     }
-    session.extra.borrow_mut().get_or_insert_default().log_answers = answers;
+    session.extra.borrow_mut().get_or_insert_default().log_answers = Some(Box::new(answers));
 }
 
 fn with_record<T>(session: &Session, termination: Termination, run: impl FnOnce(&Record<'_>) -> T) -> T {

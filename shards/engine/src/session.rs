@@ -220,11 +220,15 @@ impl Session {
         generation.bind(self.frontend, self.bind).counters[shard].sessions.add(1);
     }
 
-    /// Forgets the variables of a scope that has ended.
-    pub fn end_variables(&self, scope: Scope) {
-        if let Some(extra) = &mut *self.extra.borrow_mut() {
-            let variables = &self.road.model().variables;
-            extra.end_scope(scope, |slot| variables.get(usize::from(slot)).map(|(scope, _)| *scope));
+    /// The server is reached: what only the request needed goes, which an idle session must not carry.
+    pub fn end_request(&self) {
+        let mut place = self.extra.borrow_mut();
+        let Some(extra) = &mut *place else { return };
+        let variables = &self.road.model().variables;
+        extra.end_scope(Scope::Request, |slot| variables.get(usize::from(slot)).map(|(scope, _)| *scope));
+        extra.sticking = None;
+        if extra.is_spent() {
+            *place = None;
         }
     }
 

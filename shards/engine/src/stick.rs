@@ -64,7 +64,7 @@ pub(crate) async fn consult(session: &Session, backend: BackendId, request: Byte
         }
     }
     if sticking.server.is_some() || !sticking.stores.is_empty() {
-        session.extra.borrow_mut().get_or_insert_default().sticking = sticking;
+        session.extra.borrow_mut().get_or_insert_default().sticking = Some(Box::new(sticking));
     }
 }
 
@@ -76,7 +76,7 @@ fn persists(session: &Session, backend: BackendId) -> bool {
 /// Lets the session's keys stick to the chosen server. Returns the position of another server when somebody else was faster with the first
 /// key and that server can be used: the session is to go there instead.
 pub(crate) async fn claim(session: &Session, snapshot: &Snapshot, position: usize) -> Option<usize> {
-    let count = session.extra.borrow().as_ref().map_or(0, |extra| extra.sticking.stores.len());
+    let count = session.extra.borrow().as_ref().and_then(|extra| extra.sticking.as_ref()).map_or(0, |sticking| sticking.stores.len());
     for index in 0..count {
         let Some(store) = store(session, index) else { break };
         let server = identity(snapshot, position);
@@ -107,8 +107,8 @@ pub(crate) async fn claim(session: &Session, snapshot: &Snapshot, position: usiz
 
 /// Takes claims back whose connection never stood.
 pub(crate) async fn withdraw(session: &Session) {
-    let stores = session.extra.borrow().as_ref().map(|extra| extra.sticking.stores.clone()).unwrap_or_default();
-    for store in stores {
+    let stores = session.extra.borrow().as_ref().and_then(|extra| extra.sticking.as_ref()).map(|sticking| sticking.stores.clone());
+    for store in stores.unwrap_or_default() {
         if let Some(server) = store.known.filter(|_| store.claimed) {
             let owner = view::owner(session, &store.key);
             tables::ask(session.shard, owner, &store.table, Request::Withdraw { key: store.key, server }).await;
@@ -132,12 +132,12 @@ pub(crate) async fn store_response(session: &Session, response: Bytes<'_>) {
 }
 
 fn store(session: &Session, index: usize) -> Option<Store> {
-    session.extra.borrow().as_ref()?.sticking.stores.get(index).cloned()
+    session.extra.borrow().as_ref()?.sticking.as_ref()?.stores.get(index).cloned()
 }
 
 fn note(session: &Session, index: usize, server: StickServer, claimed: bool) {
     let mut extra = session.extra.borrow_mut();
-    if let Some(store) = extra.as_mut().and_then(|extra| extra.sticking.stores.get_mut(index)) {
+    if let Some(store) = extra.as_mut().and_then(|extra| extra.sticking.as_mut()?.stores.get_mut(index)) {
         store.known = Some(server);
         store.claimed |= claimed;
     }

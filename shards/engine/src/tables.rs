@@ -166,7 +166,7 @@ fn sweep(shard: &'static Shard) {
 
 /// Tells the entries that a session tracks what it has forwarded so far.
 fn tell_bytes(session: &Rc<Session>) {
-    if session.extra.borrow().as_ref().is_some_and(|extra| extra.tracked.iter().any(Option::is_some)) {
+    if session.extra.borrow().as_ref().is_some_and(|extra| extra.all_tracked().next().is_some()) {
         let session = session.clone();
         ring::spawn(async move { action::count_bytes(&session).await });
     }

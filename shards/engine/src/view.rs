@@ -137,7 +137,7 @@ fn question(session: &Session, extra: Option<&Extra>, query: &TableQuery) -> Opt
     };
     let (table, owner, target) = match subject {
         TableSubject::Tracked(counter, other) => {
-            let tracked = extra?.tracked.get(usize::from(*counter))?.as_ref()?;
+            let tracked = extra?.tracked(*counter)?;
             let table = other.map(|id| session.road.generation.table(id));
             match table.filter(|table| !Arc::ptr_eq(table, &tracked.table)) {
                 None => (tracked.table.clone(), tracked.owner, Target::Handle(tracked.handle)),
@@ -302,7 +302,7 @@ impl Facts for View<'_> {
     }
 
     fn tracked(&self, counter: u8) -> Option<TableId> {
-        let tracked = self.extra.as_deref()?.tracked.get(usize::from(counter))?.as_ref()?;
+        let tracked = self.extra.as_deref()?.tracked(counter)?;
         let tables = &self.session.road.generation.tables;
         tables.iter().position(|table| Arc::ptr_eq(table, &tracked.table)).map(TableId::new)
     }

@@ -130,7 +130,10 @@ mod tests {
             assert_eq!(judge(&bytes, version), Some(expected), "what follows changes nothing");
         }
         assert!(matches!(judge(b"H", Version::V3_1_1), Some(Answer::Invalid(_))), "no MQTT by its first byte");
-        assert!(matches!(judge(b"\x20\x03\x00\x00\x00", Version::V3_1_1), Some(Answer::Invalid(_))), "no CONNACK of this version is that long");
+        assert!(
+            matches!(judge(b"\x20\x03\x00\x00\x00", Version::V3_1_1), Some(Answer::Invalid(_))),
+            "no CONNACK of this version is that long"
+        );
         assert!(matches!(judge(b"\x20\xff\xff\x7f", Version::V5), Some(Answer::Invalid(_))), "nobody waits for two megabytes");
         assert!(matches!(judge(b"\x20\x02\x00\x06", Version::V3_1_1), Some(Answer::Invalid(_))), "no such code");
     }
