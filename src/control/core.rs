@@ -171,26 +171,31 @@ impl Core {
     fn take_reports(&mut self) {
         for _ in 0..REPORTS_PER_TURN {
             let Ok(report) = self.reports.try_recv() else { return };
-            match report {
-                Report::Probe { id, outcome, duration_us } => self.checks.ended(&mut self.fleet, id, outcome, duration_us),
-                Report::ErrorLimit(live) => {
-                    if let Some(id) = self.server_of(&live) {
-                        self.fleet.errors_observed(id);
-                    }
-                }
-                Report::LongKeepalive { frontend, keepalive_s, timeout_ms, is_tunnel } => {
-                    let text = super::keepalive::warning(&frontend, keepalive_s, timeout_ms, is_tunnel);
-                    self.announce(Level::Warning, &text);
-                }
-                Report::Adopted { shard, generation } => self.on_adopted(shard, generation),
-                Report::Drained { shard } => self.on_drained(shard),
-                Report::AcceptTrouble { shard, error } => self.on_accept_trouble(shard, error),
-                Report::Started { shard, ring } => self.on_started(shard, ring),
-                Report::Shrunk { .. } => self.timers.add_once(self.fleet.now_ms() + MEMORY_PAUSE_MS, Timer::GiveBackMemory),
-            }
+            self.take(report);
         }
         // There may be more: come back without sleeping.
         let _ = self.control_port.bell().write(1);
+    }
+
+    /// Does what a shard's report asks for.
+    pub(super) fn take(&mut self, report: Report) {
+        match report {
+            Report::Probe { id, outcome, duration_us } => self.checks.ended(&mut self.fleet, id, outcome, duration_us),
+            Report::ErrorLimit(live) => {
+                if let Some(id) = self.server_of(&live) {
+                    self.fleet.errors_observed(id);
+                }
+            }
+            Report::LongKeepalive { frontend, keepalive_s, timeout_ms, is_tunnel } => {
+                let text = super::keepalive::warning(&frontend, keepalive_s, timeout_ms, is_tunnel);
+                self.announce(Level::Warning, &text);
+            }
+            Report::Adopted { shard, generation } => self.on_adopted(shard, generation),
+            Report::Drained { shard } => self.on_drained(shard),
+            Report::AcceptTrouble { shard, error } => self.on_accept_trouble(shard, error),
+            Report::Started { shard, ring } => self.on_started(shard, ring),
+            Report::Shrunk { .. } => self.timers.add_once(self.fleet.now_ms() + MEMORY_PAUSE_MS, Timer::GiveBackMemory),
+        }
     }
 
     fn server_of(&self, live: &Arc<ServerLive>) -> Option<ServerId> {

@@ -298,13 +298,16 @@ impl Core {
         self.publish(sockets);
         let deadline = Instant::now() + SHARDS_PATIENCE;
         let mut missing = self.outbox.shards();
+        // The first shard may have served somebody before the last one listens.
+        let mut early = Vec::new();
         while missing > 0 {
             match self.reports.recv_deadline(deadline) {
                 Ok(Report::Adopted { .. }) => missing -= 1,
-                Ok(_) => {}
+                Ok(report) => early.push(report),
                 Err(_) => return Err(vec![format!("{missing} shards did not go into service in time")]),
             }
         }
+        early.into_iter().for_each(|report| self.take(report));
         if let Some(farewell) = options.farewell {
             let signal = if farewell == Farewell::Finish { Signal::SIGUSR1 } else { Signal::SIGTERM };
             signal_all(&options.old_processes, signal);

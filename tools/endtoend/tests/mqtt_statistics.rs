@@ -228,3 +228,29 @@ fn the_keep_alive_that_a_server_sets_is_the_one_that_counts() {
         stage.expect("frontend f", &format!("keep alive too long for the timeout: {expected}"));
     }
 }
+
+#[test]
+fn counters_stay_over_a_reload_and_each_configuration_is_warned_of() {
+    let folder = tempfile::tempdir().expect("make a folder");
+    let broker = Broker::start(folder.path(), port::free(), "one");
+    let (listen, logs) = (port::free(), Logs::start());
+    let log_port = logs.port();
+    let text = |timeout: &str| {
+        format!(
+            "global\n  log 127.0.0.1:{} local0\n  stats socket @SOCKET@ level admin\ndefaults\n  mode tcp\n  timeout connect 2s\n  \
+             timeout client {timeout}\n  timeout server 60s\nlisten f\n  bind 127.0.0.1:{listen}\n  option mqtt-stats\n  \
+             server s 127.0.0.1:{}\n",
+            log_port, broker.port
+        )
+    };
+    let stage = Stage { proxy: Proxy::start(Kind::Ringmain, &text("30s")), listen, logs };
+    let kept = Client::connect(listen, "kept").expect("a CONNACK");
+    stage.logs.wait_for("after 30s of silence");
+    stage.proxy.reload(&text("40s"));
+    Client::connect(listen, "new").expect("a CONNACK").disconnect();
+    stage.logs.wait_for("after 40s of silence");
+    stage.expect("frontend f", "CONNECT 3.1: 0, 3.1.1: 2, 5.0: 0, invalid: 0, too large: 0");
+    stage.expect("backend f", "CONNECT 3.1: 0, 3.1.1: 2, 5.0: 0, invalid: 0, too large: 0");
+    assert_eq!(stage.proxy.command("show mqtt").matches("(2 answers)").count(), 2);
+    kept.disconnect();
+}
