@@ -1,7 +1,7 @@
 //! Bytes received from a peer before they are forwarded: for rules that look at the first bytes of a connection.
 //!
-//! On the client's side the inspect stage owns a [`Held`], waits with [`wait`] and evaluates its rules each time; what it held goes into
-//! the session's [`Hold`] and from there to the server, ahead of everything else. On the server's side an [`Inspection`] looks at the
+//! On the client's side the inspect stage owns a [`Held`], waits with `wait` and evaluates its rules each time; what it held goes into
+//! the session's `Hold` and from there to the server, ahead of everything else. On the server's side an `Inspection` looks at the
 //! first bytes while the other direction flows already (`response.rs`). Nothing in here knows a rule.
 //!
 //! # How inspected sessions end
@@ -72,7 +72,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Nothing held yet. Rules will see at most `limit` bytes (at least 1), see [`limit`].
+    /// Nothing held yet. Rules will see at most `limit` bytes (at least 1), see `limit`.
     pub fn new(limit: usize) -> Held {
         Held { bytes: Vec::new(), limit: u32::try_from(limit).unwrap_or(u32::MAX).max(1), counted: 0, state: State::Open, receiving: false }
     }

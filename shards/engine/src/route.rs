@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ringmain_model::rule::{Condition, Target};
+use ringmain_model::rule::{Condition, Rule, Target};
 use ringmain_model::{BackendId, Balance, SampleType, ServerId};
 use ringmain_policy::expression::{Absent, Bytes, Evaluation, Value, evaluate_as};
 use ringmain_policy::rule::{self, Next, Verdict};
@@ -29,50 +29,53 @@ pub(crate) struct Preference {
     pub hash: Option<SmallVec<[u8; 64]>>,
 }
 
-/// The backend: the first rule that applies and names one that is there, else the default.
+/// The backend: what the first rule that applies names, else the default. HAProxy, too, goes to the default when nobody has the name that a
+/// format gives.
 pub(crate) async fn backend(session: &Session, request: Bytes<'_>) -> Option<BackendId> {
     let config = session.frontend_config();
-    let rules = &config.rules.routes;
-    let answers = Answers::default();
-    let mut position = 0;
-    while position < rules.len() {
-        let step = {
-            let view = Seen::Request(request).view(session, &answers);
-            match rule::next(rules, position, Evaluation { facts: &view, is_final: true }) {
-                Next::End => break,
-                Next::NotYet(at) => Step::Skip(at),
-                Next::Table(at) => Step::Table(at),
-                Next::Apply(at) => match &rules[at].action {
-                    Target::Fixed(id) => Step::Found(*id),
-                    Target::Format(format) => {
-                        let mut name = Vec::new();
-                        record::format(session, format, &view, NAME_LIMIT, &mut name);
-                        let found = session.road.model().backends.iter().position(|backend| backend.name.as_bytes() == name);
-                        match found {
-                            _ if answers.misses() => Step::Table(at),
-                            Some(index) => Step::Found(BackendId::new(index)),
-                            // HAProxy, too, goes to the default when nobody has this name.
-                            None => return config.route,
-                        }
-                    }
-                },
-            }
-        };
-        match step {
-            Step::Found(id) => return Some(id),
-            Step::Skip(at) => position = at + 1,
-            Step::Table(at) => {
-                position = if answers.fetch(session).await { at } else { at + 1 };
-            }
-        }
-    }
-    config.route
+    let backends = &session.road.model().backends;
+    let named = |name: &[u8]| backends.iter().position(|backend| backend.name.as_bytes() == name).map(BackendId::new);
+    let target = Targets { session, rules: &config.rules.routes, request }.next(0, named).await;
+    target.and_then(|(_, id)| id).or(config.route)
 }
 
-enum Step<Id> {
-    Found(Id),
-    Skip(usize),
-    Table(usize),
+/// Rules that name where a session goes.
+struct Targets<'a, Id> {
+    session: &'a Session,
+    rules: &'a [Rule<Target<Id>>],
+    request: Bytes<'a>,
+}
+
+impl<Id: Copy> Targets<'_, Id> {
+    /// The first rule from `position` on that applies, and its target; `None` for the target when nobody has the name that its format gives.
+    async fn next(&self, mut position: usize, named: impl Fn(&[u8]) -> Option<Id>) -> Option<(usize, Option<Id>)> {
+        let answers = Answers::default();
+        loop {
+            let missing = {
+                let view = Seen::Request(self.request).view(self.session, &answers);
+                match rule::next(self.rules, position, Evaluation { facts: &view, is_final: true }) {
+                    Next::End => return None,
+                    Next::NotYet(at) => {
+                        position = at + 1;
+                        continue;
+                    }
+                    Next::Table(at) => at,
+                    Next::Apply(at) => match &self.rules[at].action {
+                        Target::Fixed(id) => return Some((at, Some(*id))),
+                        Target::Format(format) => {
+                            let mut name = Vec::new();
+                            record::format(self.session, format, &view, NAME_LIMIT, &mut name);
+                            if !answers.misses() {
+                                return Some((at, named(&name)));
+                            }
+                            at
+                        }
+                    },
+                }
+            };
+            position = if answers.fetch(self.session).await { missing } else { missing + 1 };
+        }
+    }
 }
 
 /// What decides on the server of a session in this backend.
@@ -102,42 +105,15 @@ pub(crate) async fn prefer(session: &Session, backend: BackendId, request: Bytes
 
 /// The server of the first `use-server` rule that applies and whose server serves.
 async fn server(session: &Session, backend: BackendId, request: Bytes<'_>) -> Option<Arc<ServerLive>> {
-    let rules = &session.road.model().backend(backend).rules.servers;
-    let answers = Answers::default();
+    let model = session.road.model();
+    let targets = Targets { session, rules: &model.backend(backend).rules.servers, request };
+    let named = |name: &[u8]| model.servers_of(backend).find(|(_, server)| server.name.as_bytes() == name).map(|(id, _)| id);
     let mut position = 0;
-    while position < rules.len() {
-        let step = {
-            let view = Seen::Request(request).view(session, &answers);
-            match rule::next(rules, position, Evaluation { facts: &view, is_final: true }) {
-                Next::End => break,
-                Next::NotYet(at) => Step::Skip(at),
-                Next::Table(at) => Step::Table(at),
-                Next::Apply(at) => match &rules[at].action {
-                    Target::Fixed(id) => Step::Found((at, Some(*id))),
-                    Target::Format(format) => {
-                        let mut name = Vec::new();
-                        record::format(session, format, &view, NAME_LIMIT, &mut name);
-                        let mut servers = session.road.model().servers_of(backend);
-                        match servers.find(|(_, server)| server.name.as_bytes() == name) {
-                            _ if answers.misses() => Step::Table(at),
-                            found => Step::Found((at, found.map(|(id, _)| id))),
-                        }
-                    }
-                },
-            }
-        };
-        match step {
-            Step::Found((at, id)) => {
-                if let Some(live) = id.and_then(|id| serving(session, backend, id)) {
-                    return Some(live);
-                }
-                position = at + 1;
-            }
-            Step::Skip(at) => position = at + 1,
-            Step::Table(at) => {
-                position = if answers.fetch(session).await { at } else { at + 1 };
-            }
+    while let Some((at, id)) = targets.next(position, named).await {
+        if let Some(live) = id.and_then(|id| serving(session, backend, id)) {
+            return Some(live);
         }
+        position = at + 1;
     }
     None
 }

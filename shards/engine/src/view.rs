@@ -28,7 +28,12 @@ pub(crate) struct Answers {
     /// Questions already put in this run of the evaluation.
     asked: Cell<usize>,
     pending: RefCell<Option<(TableQuery, Question)>>,
+    /// Answers fetched since it was cleared.
+    fetched: Cell<u32>,
 }
+
+/// Answers that one evaluation may fetch: one whose questions are new each time, as with `rand`, would never end.
+const FETCHES: u32 = 64;
 
 /// An answer as fetches want it.
 #[derive(Clone)]
@@ -45,9 +50,12 @@ struct Question {
 }
 
 impl Answers {
-    /// Gets the answer that the last evaluation missed; `false` when it missed none.
+    /// Gets the answer that the last evaluation missed; `false` when it missed none, or has asked too often.
     pub async fn fetch(&self, session: &Session) -> bool {
         let Some((query, Question { owner, table, request })) = self.pending.take() else { return false };
+        if self.fetched.replace(self.fetched.get() + 1) >= FETCHES {
+            return false;
+        }
         let answer = tables::ask(session.shard, owner, &table, request).await;
         let known = read(&query, answer);
         self.known.borrow_mut().push((query, known));
@@ -58,6 +66,7 @@ impl Answers {
     pub fn clear(&self) {
         self.known.borrow_mut().clear();
         self.asked.set(0);
+        self.fetched.set(0);
         self.pending.take();
     }
 
