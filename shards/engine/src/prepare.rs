@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use ringmain_policy::log::Moment;
 use ringmain_policy::record::Termination;
 
 use crate::assign;
@@ -50,8 +51,14 @@ pub(crate) async fn reach(session: &Rc<Session>) -> Result<Sock, Termination> {
     session.hold.put_client(held);
     let reached = assign::reach(session, backend, preference).await;
     match reached {
-        // The request has been dealt with: what was noted for it alone goes.
-        Ok(_) => session.end_request(),
+        Ok(_) => {
+            let run = session.road.run(session.frontend);
+            if run.line_asks_tables && run.moment == Some(Moment::Connect) {
+                record::prepare_line(session).await;
+            }
+            // The request has been dealt with: what was noted for it alone goes.
+            session.end_request();
+        }
         Err(_) => stick::withdraw(session).await,
     }
     reached

@@ -260,7 +260,11 @@ fn render_line(session: &Session, format: &LogFormat, record: &Record<'_>, limit
 /// Renders a format string outside of log lines: names of backends and servers, variables.
 pub(crate) fn format(session: &Session, format: &LogFormat, facts: &dyn Facts, limit: usize, out: &mut Vec<u8>) {
     with_record(session, Termination::NORMAL, |record| {
-        session.shard.renderer.borrow_mut().render_text(format, record, facts, limit, out);
+        // Only addresses that the line of a session shows are noted when it begins.
+        let client = facts.client().map_or(record.client, Peer::Inet);
+        let local = facts.local().map_or(record.local, Peer::Inet);
+        let record = Record { client, local, ..*record };
+        session.shard.renderer.borrow_mut().render_text(format, &record, facts, limit, out);
     });
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct FrontendRun {
     pub needs_server_address: bool,
     /// Whether log lines name our address towards the server.
     pub needs_source_address: bool,
-    /// Whether rules or tables have a say on its sessions, here or in a backend that they may come to.
+    /// Whether rules or tables have a say on its sessions, here or in a backend that they may come to, or in the line.
     pub has_rules: bool,
     /// Whether log lines name the rule that ended the content rules.
     pub line_names_rule: bool,
@@ -157,7 +157,7 @@ fn derive(frontend: &Frontend, model: &Model) -> FrontendRun {
         needs_local_address: logs_connect || uses(&[V::FrontendIp, V::FrontendPort]) || shows(Needs::LOCAL_ADDRESS),
         needs_server_address: uses(&[V::ServerIp, V::ServerPort]) || shows(Needs::SERVER),
         needs_source_address: uses(&[V::SourceIp, V::SourcePort]) || shows(Needs::SERVER),
-        has_rules: has_rules(frontend, model),
+        has_rules: has_rules(frontend, model) || shows(Needs::TABLE),
         line_names_rule: shows(Needs::LAST_RULE),
         line_asks_tables: shows(Needs::TABLE),
         mqtt: Interest::of_frontend(frontend),

@@ -158,12 +158,13 @@ fn serve(session: Rc<Session>, client: Sock) -> impl Future<Output = ()> {
                 termination
             }
         };
-        let has_extra = session.extra.borrow().is_some();
-        if has_extra {
+        // Rules have noted something, or the line shows what tables say.
+        let has_more = session.extra.borrow().is_some() || session.road.run(session.frontend).line_asks_tables;
+        if has_more {
             Box::pin(prepare::conclude(&session)).await;
         }
         session.close(termination);
-        if has_extra {
+        if has_more {
             Box::pin(action::untrack(&session)).await;
         }
     }
