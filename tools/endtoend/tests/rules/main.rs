@@ -1,248 +1,9 @@
 //! What rules do, beside the real HAProxy with the same file: whom they let in, where they send them, what clients get, what the log line
 //! says, and every counter of the statistics that rules move.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::thread;
-use std::time::Duration;
+mod mix;
 
-use endtoend::crowd::connect_from;
-use endtoend::logs::Logs;
-use endtoend::peer::{Peer, echo};
-use endtoend::proxy::{Kind, Proxy};
-use endtoend::{client, port, wait};
-
-/// Columns of the statistics that are exact.
-const COLUMNS: [&str; 18] = [
-    "scur", "stot", "bin", "bout", "dreq", "dresp", "ereq", "econ", "eresp", "wretr", "wredis", "lbtot", "dcon", "dses", "conn_tot",
-    "cli_abrt", "srv_abrt", "qcur",
-];
-
-/// How a client goes on after its first bytes.
-#[derive(Clone, Copy)]
-enum Then {
-    /// It ends its half and reads to the end.
-    Ends,
-    /// It ends its half once a server serves it.
-    Asks,
-    /// It resets the connection once a server serves it.
-    Resets,
-    /// It expects to be forgotten: nothing comes, not even an end.
-    Silence,
-}
-
-/// A client: the last byte of its address in 127.0.0.0/24, its first bytes, and how it goes on.
-type Visit = (u8, Vec<u8>, Then);
-
-/// Sections with rules, and clients that come one after the other.
-struct Scenario {
-    name: &'static str,
-    frontend: String,
-    backend: String,
-    visits: Vec<Visit>,
-}
-
-/// Clients that say something and end their half; those with nothing to say wait for the server first.
-fn visits(list: &[(u8, &str)]) -> Vec<Visit> {
-    let visit = |&(source, bytes): &(u8, &str)| (source, bytes.as_bytes().to_vec(), if bytes.is_empty() { Then::Asks } else { Then::Ends });
-    list.iter().map(visit).collect()
-}
-
-/// Clients that say nothing before they are served: what is received before something looks at it is a matter of timing.
-fn asking(count: usize) -> Vec<Visit> {
-    vec![(1, Vec::new(), Then::Asks); count]
-}
-
-fn visit(visit: &Visit, port: u16) -> String {
-    let (source, bytes, then) = visit;
-    let mut stream = connect_from([127, 0, 0, *source].into(), port);
-    let patience = if matches!(then, Then::Silence) { 400 } else { 10_000 };
-    stream.set_read_timeout(Some(Duration::from_millis(patience))).expect("set an option");
-    // Whoever is refused early may find the connection closed.
-    let _ = stream.write_all(bytes);
-    let mut got = Vec::new();
-    match then {
-        Then::Ends => drop(stream.shutdown(std::net::Shutdown::Write)),
-        Then::Asks => {
-            got.extend(client::server_name(&stream).unwrap_or_default().into_bytes());
-            let _ = stream.shutdown(std::net::Shutdown::Write);
-        }
-        Then::Resets => {
-            let served = client::server_name(&stream);
-            client::reset(stream);
-            return format!("{served:?}");
-        }
-        Then::Silence => {}
-    }
-    match stream.read_to_end(&mut got) {
-        Ok(_) => String::from_utf8_lossy(&got).into_owned(),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => format!("{} and silence", String::from_utf8_lossy(&got)),
-        // A close with unread bytes is a reset: whether they had come is a matter of luck.
-        Err(_) => String::from_utf8_lossy(&got).into_owned(),
-    }
-}
-
-/// Everything that is compared.
-#[derive(PartialEq, Debug)]
-struct Outcome {
-    clients: Vec<String>,
-    lines: Vec<String>,
-    rows: Vec<String>,
-    table: Vec<String>,
-}
-
-/// Says a name in one piece, then echoes: rules on responses see all of it at once.
-fn server(name: &'static [u8]) -> impl Fn(TcpStream) + Send + Sync + 'static {
-    move |mut stream| {
-        if stream.write_all(name).is_ok() {
-            echo(stream);
-        }
-    }
-}
-
-/// Two servers and a port that nobody listens at.
-struct Servers {
-    a: Peer,
-    b: Peer,
-    nobody: u16,
-}
-
-const FORMAT: &str = "%ci %fi %bi %ts %U %B %b/%s %rc";
-
-fn text(scenarios: &[Scenario], ports: &[u16], servers: &Servers, global: &str, log: u16) -> String {
-    let mut text = format!(
-        "global\n  log 127.0.0.1:{log} local0\n  stats socket @SOCKET@ level admin\n{global}\ndefaults\n  mode tcp\n  log global\n  retries 1\n  \
-         timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n"
-    );
-    for (Scenario { name, frontend, backend, .. }, port) in scenarios.iter().zip(ports) {
-        let format = if frontend.contains("log-format") { String::new() } else { format!("log-format \"{FORMAT}\"\n") };
-        let frontend = format!("{format}{frontend}").replace("log-format \"", &format!("log-format \"in {name}: "));
-        let _ = write!(
-            text,
-            "frontend {name}\n  bind 127.0.0.1:{port}\n{frontend}\n  default_backend to-{name}\nbackend to-{name}\n{backend}\n"
-        );
-    }
-    for (name, port) in [("@a@", servers.a.port()), ("@b@", servers.b.port()), ("@nobody@", servers.nobody)] {
-        text = text.replace(name, &format!("127.0.0.1:{port}"));
-    }
-    text
-}
-
-fn run(kind: Kind, global: &str, scenarios: &[Scenario]) -> BTreeMap<&'static str, Outcome> {
-    let logs = Logs::start();
-    let servers = Servers { a: Peer::start(server(b"a\n")), b: Peer::start(server(b"b\n")), nobody: port::free() };
-    let ports: Vec<u16> = scenarios.iter().map(|_| port::free()).collect();
-    let last_port = port::free();
-    let mut text = text(scenarios, &ports, &servers, global, logs.port());
-    let _ = write!(
-        text,
-        "listen last\n  bind 127.0.0.1:{last_port}\n  log-format \"in last: end\"\n  server s 127.0.0.1:{}\n",
-        servers.a.port()
-    );
-    let proxy = Proxy::start(kind, &text);
-    let clients: Vec<Vec<String>> = thread::scope(|scope| {
-        let threads = scenarios.iter().zip(&ports).map(|(scenario, &port)| {
-            let proxy = &proxy;
-            scope.spawn(move || {
-                let come = |each| {
-                    let got = visit(each, port);
-                    wait::until("the session to end", || proxy.stat(scenario.name, "FRONTEND", "scur") == "0");
-                    got
-                };
-                scenario.visits.iter().map(come).collect()
-            })
-        });
-        let threads: Vec<_> = threads.collect();
-        threads.into_iter().map(|thread| thread.join().expect("a client")).collect()
-    });
-    // Lines travel by UDP after the session has ended: the last one is a session of our own.
-    drop(client::connect(last_port));
-    logs.wait_for("in last: ");
-    let rows = proxy.table();
-    let outcome = |(scenario, clients): (&Scenario, Vec<String>)| {
-        let mark = format!("in {}: ", scenario.name);
-        // With the priority, which is the level.
-        let lines = logs.lines().into_iter().filter_map(|line| {
-            let (before, rest) = line.split_once(&mark)?;
-            Some(format!("{}> {}", before.split_once('>')?.0, rest.trim_end()))
-        });
-        // Lines of two shards may overtake each other.
-        let mut lines: Vec<_> = lines.collect();
-        lines.sort();
-        let outcome = Outcome { clients, lines, rows: counters(&rows, scenario.name), table: keys(&proxy, scenario.name) };
-        (scenario.name, outcome)
-    };
-    scenarios.iter().zip(clients).map(outcome).collect()
-}
-
-/// The rows of a scenario's frontend, backends and servers.
-fn counters(rows: &BTreeMap<String, BTreeMap<String, String>>, name: &str) -> Vec<String> {
-    let belongs = |row: &&String| {
-        row.split(',').next().is_some_and(|proxy| proxy.split('.').next().unwrap_or_default().trim_start_matches("to-") == name)
-    };
-    let keys = rows.keys().filter(belongs);
-    let row = |key: &String| {
-        let cells = COLUMNS.iter().map(|column| format!("{column}={}", rows[key][*column]));
-        format!("{key}: {}", cells.collect::<Vec<_>>().join(" "))
-    };
-    keys.map(row).collect()
-}
-
-/// Entries of a scenario's table without what differs between any two processes: address, remaining time.
-fn keys(proxy: &Proxy, name: &str) -> Vec<String> {
-    let mut keys = Vec::new();
-    for table in [name.to_owned(), format!("to-{name}")] {
-        let answer = proxy.command(&format!("show table {table}"));
-        for (_, rest) in answer.lines().filter_map(|line| line.split_once("key=")) {
-            keys.push(rest.split_whitespace().filter(|word| !word.starts_with("exp=")).collect::<Vec<_>>().join(" "));
-        }
-    }
-    keys.sort();
-    keys
-}
-
-fn compare(scenarios: &[Scenario], globals: &[&str]) {
-    let theirs = run(Kind::HaProxy, "", scenarios);
-    let mut report = String::new();
-    for global in globals {
-        let ours = run(Kind::Ringmain, global, scenarios);
-        for (name, theirs) in &theirs {
-            let ours = &ours[name];
-            if ours != theirs {
-                let _ = write!(report, "{name} with {global:?}:\n{}", difference(ours, theirs));
-            }
-        }
-    }
-    assert!(report.is_empty(), "rules do otherwise:\n{report}");
-}
-
-fn difference(ours: &Outcome, theirs: &Outcome) -> String {
-    let mut report = String::new();
-    let parts = [
-        ("clients", &ours.clients, &theirs.clients),
-        ("lines", &ours.lines, &theirs.lines),
-        ("rows", &ours.rows, &theirs.rows),
-        ("table", &ours.table, &theirs.table),
-    ];
-    for (what, ours, theirs) in parts {
-        for index in 0..ours.len().max(theirs.len()) {
-            let (ours, theirs) = (ours.get(index), theirs.get(index));
-            if ours != theirs {
-                let _ = writeln!(report, "  {what}\n    {ours:?}\n    {theirs:?} HAProxy");
-            }
-        }
-    }
-    report
-}
-
-const GLOBALS: [&str; 3] = ["  nbthread 1\n", "  nbthread 2\n", "  nbthread 2\n  tune.ring.mode portable\n"];
-const TWO: &str = "server a @a@\nserver b @b@";
-
-fn scenario(name: &'static str, frontend: &str, backend: &str, visits: Vec<Visit>) -> Scenario {
-    Scenario { name, frontend: frontend.to_owned(), backend: backend.to_owned(), visits }
-}
+use mix::{GLOBALS, TWO, Then, Visit, asking, compare, scenario, visits};
 
 #[test]
 fn refusals_are_counted_and_logged_as_by_haproxy() {
@@ -397,10 +158,10 @@ fn values_reach_the_log_as_in_haproxy() {
                  tcp-request connection set-src-port int(4444) if {{ src 10.1.2.3 }}\n{delay}\n\
                  tcp-request content set-dst str(10.9.9.9) if {{ src 10.1.2.3 }}\n\
                  tcp-request content set-dst-port int(5555) if {{ src 10.1.2.3 }}\n\
-                 log-format \"%ci %fi %[src] %[dst] %[dst_port,sub(5555)]\""
+                 log-format \"%ci %fi %[src] %[dst] %cp %fp %[src_port] %[dst_port]\""
             ),
             TWO,
-            visits(&[(2, "hello"), (2, "")]),
+            visits(&[(2, "hello"), (2, ""), (2, "other")]),
         ),
         scenario(
             "levels",
@@ -488,6 +249,75 @@ fn tables_are_matched_and_stored_apart() {
             "two-keys",
             delay,
             &format!("{table}\nstick match req.payload(0,1)\nstick on req.payload(0,5)\nstick store-request req.payload(0,1)\n{TWO}"),
+            visits(&words),
+        ),
+    ];
+    compare(&scenarios, &GLOBALS);
+}
+
+/// Tracked keys of all kinds, tables of other sections, converters that ask tables, and rules that come back to what others noted.
+#[test]
+fn rules_and_tables_work_together_as_in_haproxy() {
+    let words = [(1, "aaaaa"), (2, "bbbbb"), (1, "aaaaa"), (2, "aaaaa"), (1, "bbbbb"), (1, "aaaaa"), (2, "bbbbb"), (1, "aa"), (2, "aaaaa")];
+    let delay = "tcp-request inspect-delay 1s";
+    let five = "{ req.len ge 5 }";
+    let table = "stick-table type string len 8 size 100 expire 1m";
+    let scenarios = [
+        scenario(
+            "words",
+            &format!(
+                "{delay}\ntcp-request content track-sc1 req.payload(0,5) table to-words.keys if {five}\n\
+                 tcp-request content track-sc2 src table to-words.sources\n\
+                 tcp-request content reject if {{ sc1_conn_cnt gt 3 }}\n\
+                 tcp-request content sc-inc-gpc1(1) if {{ src 127.0.0.2 }}\n\
+                 tcp-request content reject if {{ req.payload(0,5),table_gpc1(to-words.keys) gt 1 }} || {{ sc2_conn_cnt gt 5 }}\n\
+                 log-format \"%ci %ts %[sc1_conn_cnt] %[sc2_conn_cnt] %[sc1_get_gpc1] %[src,in_table(to-words.sources)] %[src,table_conn_cnt(to-words.sources)] %[sc2_tracked]\""
+            ),
+            &format!(
+                "{TWO}\nbackend to-words.keys\n{table} store conn_cnt,gpc1\nbackend to-words.sources\nstick-table type ip size 100 expire 1m store conn_cnt"
+            ),
+            visits(&words),
+        ),
+        scenario(
+            "asked",
+            "log-format \"%ci %[src,in_table(to-asked.sources)] %[src,table_conn_cnt(to-asked.sources)]\"",
+            &format!("{TWO}\nbackend to-asked.sources\nstick-table type ip size 100 expire 1m store conn_cnt"),
+            visits(&words),
+        ),
+        scenario(
+            "asked-at-the-end",
+            "log-format \"%ci %U %[src,in_table(to-asked-at-the-end.sources)]\"",
+            &format!("{TWO}\nbackend to-asked-at-the-end.sources\nstick-table type ip size 100 expire 1m store conn_cnt"),
+            visits(&words),
+        ),
+        scenario(
+            "persisted",
+            &format!("{delay}\ntcp-request content accept if {five}"),
+            "use-server b if { req.payload(0,1) -m str b }\nforce-persist if { src 127.0.0.2 }\nserver a @a@\nserver b @b@ disabled",
+            visits(&words),
+        ),
+        scenario(
+            "conditions",
+            &format!(
+                "{delay}\nacl long req.len ge 5\nacl is_a req.payload(0,1) -m str a\nacl is_b req.payload(0,1) -m beg b\nacl mine src 127.0.0.1 10.0.0.0/8\n\
+                 tcp-request content set-var(txn.seen) str(first) if long is_a or long is_b !mine\n\
+                 tcp-request content set-var(txn.seen,ifexists) str(second) if mine\n\
+                 tcp-request content set-var-fmt(txn.text) \"%ci-%[var(txn.seen)]-%[req.len]\"\n\
+                 tcp-request content reject unless long || mine\ntcp-request content accept if is_b\n\
+                 tcp-request content set-var(txn.last) int(5),add(2)\n\
+                 log-format \"%ts %[var(txn.seen)] %[var(txn.text)] %[var(txn.last)]\""
+            ),
+            TWO,
+            visits(&words),
+        ),
+        scenario(
+            "early-tags",
+            "stick-table type ip size 100 expire 1m store gpt0,gpc0,conn_cnt,sess_cnt\n\
+             tcp-request connection track-sc0 src\ntcp-request connection sc-set-gpt0(0) 3 if { sc0_conn_cnt ge 3 }\n\
+             tcp-request connection reject if { sc0_get_gpt0 eq 3 } { src 127.0.0.2 }\n\
+             tcp-request session sc-inc-gpc0(0)\ntcp-request session reject if { sc0_get_gpc0 gt 3 }\n\
+             log-format \"%ci %[sc0_get_gpt0] %[sc0_get_gpc0] %[sc0_sess_cnt] %[sc0_conn_cnt]\"",
+            TWO,
             visits(&words),
         ),
     ];
