@@ -1,5 +1,7 @@
 //! Local time for log lines, asked from the C library once for a long while instead of with each line.
 
+use std::ffi::CStr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringmain_policy::log::LocalTime;
@@ -12,7 +14,7 @@ const REACH_DAYS: i64 = 800;
 /// The offsets of local time (`TZ`, else `/etc/localtime`) around now.
 pub fn local_time() -> LocalTime {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    around(now, offset_at)
+    around(now, offset_at).named(name_at)
 }
 
 /// Finds the changes of an offset by looking at every day and halving the days in which it changes.
@@ -37,8 +39,17 @@ fn around(now: i64, offset_at: impl Fn(i64) -> i32) -> LocalTime {
 }
 
 /// Seconds that local time is ahead of UTC at this second.
-#[allow(unsafe_code)]
 fn offset_at(seconds: i64) -> i32 {
+    local(seconds).0
+}
+
+/// The zone's name at this second.
+fn name_at(seconds: i64) -> Arc<str> {
+    local(seconds).1
+}
+
+#[allow(unsafe_code)]
+fn local(seconds: i64) -> (i32, Arc<str>) {
     let seconds: libc::time_t = seconds;
     // SAFETY: tm is plain data, and both pointers are valid for the call. localtime_r writes to `fields` only.
     let (done, fields) = unsafe {
@@ -46,7 +57,12 @@ fn offset_at(seconds: i64) -> i32 {
         let done = !libc::localtime_r(&seconds, &mut fields).is_null();
         (done, fields)
     };
-    if done { fields.tm_gmtoff as i32 } else { 0 }
+    if !done || fields.tm_zone.is_null() {
+        return (0, "UTC".into());
+    }
+    // SAFETY: the C library's names of zones are text with an end, and stay for the life of the process.
+    let name = unsafe { CStr::from_ptr(fields.tm_zone) };
+    (fields.tm_gmtoff as i32, name.to_string_lossy().into())
 }
 
 #[cfg(test)]

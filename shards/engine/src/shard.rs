@@ -12,7 +12,7 @@ use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement};
 use hashbrown::HashMap;
 use ringmain_model::{BindId, FrontendId};
-use ringmain_policy::log::{LogHandle, Renderer};
+use ringmain_policy::log::{LocalTime, LogHandle, Renderer};
 use ringmain_policy::record::Cause;
 use slab::Slab;
 
@@ -115,6 +115,7 @@ pub(crate) struct Shard {
     pub renderer: RefCell<Renderer>,
     pub random: Random,
     pub hostname: Arc<str>,
+    pub local_time: RefCell<Arc<LocalTime>>,
     pub stage: Cell<Stage>,
     pub road: RefCell<Option<Rc<Road>>>,
     pub listeners: RefCell<HashMap<u64, Rc<Listening>>>,
@@ -213,6 +214,7 @@ async fn main(setup: ShardSetup) {
         control,
         log: RefCell::new(log),
         hostname: renderer.hostname().clone(),
+        local_time: RefCell::new(renderer.local_time().clone()),
         renderer: RefCell::new(renderer),
         random: Random::seeded(index as u64),
         stage: Cell::new(Stage::Serving),
@@ -311,7 +313,10 @@ async fn handle(shard: &'static Shard, mail: Mail) {
             ring::spawn(async move { shard.end_sessions(ending).await });
         }
         Mail::SetAccepting(key, accepting) => crate::listen::set_accepting(shard, key, accepting),
-        Mail::SetLocalTime(local_time) => shard.renderer.borrow_mut().set_local_time(local_time),
+        Mail::SetLocalTime(local_time) => {
+            shard.renderer.borrow_mut().set_local_time(local_time.clone());
+            *shard.local_time.borrow_mut() = local_time;
+        }
         Mail::FlushCounters(ticket) => {
             ring::spawn(async move {
                 shard.visit_sessions(|session| crate::record::flush_served(session)).await;

@@ -3,13 +3,14 @@
 //! A [`View`] lives for one evaluation. Tables of other shards cannot answer within it: it notes the question in [`Answers`], and
 //! [`Answers::fetch`] gets the answer before the evaluation is made again.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ringmain_model::table::{DataType, KeyType, Table};
 use ringmain_model::{BackendId, FrontendId, Scope, ServerId, TableId, Variable};
 use ringmain_policy::expression::{Backends, Bytes, Count, Facts, TableQuery, TableSubject, TcpField, Timeout, Value};
+use ringmain_policy::log::LocalTime;
 use ringmain_policy::record::{Peer, Termination};
 use ringmain_policy::table::{self, Answer, Event, Key, Request, Target};
 
@@ -184,13 +185,23 @@ pub(crate) struct View<'a> {
     pub response: Option<Bytes<'a>>,
     /// For log lines of the end.
     pub termination: Option<Termination>,
+    /// Only there when local time was asked for.
+    local_time: OnceCell<Arc<LocalTime>>,
 }
 
 impl<'a> View<'a> {
     /// Begins an evaluation; `answers` must be those of this very evaluation.
     pub fn new(session: &'a Session, answers: &'a Answers) -> Self {
         answers.asked.set(0);
-        Self { session, extra: session.extra.borrow(), answers, request: None, response: None, termination: None }
+        Self {
+            session,
+            extra: session.extra.borrow(),
+            answers,
+            request: None,
+            response: None,
+            termination: None,
+            local_time: OnceCell::new(),
+        }
     }
 
     /// The client's address, asked for now when nobody needed it before.
@@ -220,6 +231,11 @@ impl Facts for View<'_> {
 
     fn wall_us(&self) -> u64 {
         record::wall_us()
+    }
+
+    fn local_zone(&self, seconds: i64) -> (i32, &str) {
+        let table = self.local_time.get_or_init(|| self.session.shard.local_time.borrow().clone());
+        (table.offset_at(seconds), table.name_at(seconds))
     }
 
     fn random(&self) -> u64 {

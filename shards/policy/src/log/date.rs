@@ -13,19 +13,35 @@ use super::text::Text;
 pub struct LocalTime {
     /// From this second (since 1970) on local time is UTC plus that many seconds. Ascending.
     changes: Vec<(i64, i32)>,
+    /// Names of the zone, such as `CET`, by position in `changes`.
+    names: Vec<Arc<str>>,
 }
 
 impl LocalTime {
     /// A table from the moments at which the offset changes, ascending. The first offset also counts for all time before; an empty table
     /// is UTC.
     pub fn new(changes: Vec<(i64, i32)>) -> Self {
-        Self { changes }
+        Self { changes, names: Vec::new() }
+    }
+
+    /// The same table with the zone's name from each moment on.
+    pub fn named(mut self, name_at: impl Fn(i64) -> Arc<str>) -> Self {
+        self.names = self.changes.iter().map(|&(from, _)| name_at(from)).collect();
+        self
     }
 
     /// Seconds that local time is ahead of UTC at this second.
     pub fn offset_at(&self, seconds: i64) -> i32 {
-        let index = self.changes.partition_point(|&(from, _)| from <= seconds).saturating_sub(1);
-        self.changes.get(index).map_or(0, |&(_, offset)| offset)
+        self.changes.get(self.index_at(seconds)).map_or(0, |&(_, offset)| offset)
+    }
+
+    /// The name of the zone at this second, `UTC` when none is known.
+    pub fn name_at(&self, seconds: i64) -> &str {
+        self.names.get(self.index_at(seconds)).map_or("UTC", |name| name)
+    }
+
+    fn index_at(&self, seconds: i64) -> usize {
+        self.changes.partition_point(|&(from, _)| from <= seconds).saturating_sub(1)
     }
 }
 
@@ -48,6 +64,11 @@ impl Dates {
     /// A formatter with an empty cache.
     pub(super) fn new(local_time: Arc<LocalTime>) -> Self {
         Self { local_time, gmt: Cached::default(), local: Cached::default() }
+    }
+
+    /// The table in use.
+    pub(super) fn local_time(&self) -> &Arc<LocalTime> {
+        &self.local_time
     }
 
     /// Takes a refreshed table of local time.
@@ -117,7 +138,9 @@ mod tests {
     fn local_time_follows_its_table() {
         let table = LocalTime::new(vec![(100, 3600), (200, 7200)]);
         assert_eq!([50, 100, 199, 200, 999].map(|at| table.offset_at(at)), [3600, 3600, 3600, 7200, 7200]);
-        assert_eq!(LocalTime::default().offset_at(5), 0);
+        assert_eq!((LocalTime::default().offset_at(5), LocalTime::default().name_at(5)), (0, "UTC"));
+        let named = table.named(|from| if from == 100 { "CET".into() } else { "CEST".into() });
+        assert_eq!([50, 199, 200].map(|at| named.name_at(at)), ["CET", "CET", "CEST"]);
     }
 
     #[test]

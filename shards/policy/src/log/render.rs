@@ -30,6 +30,11 @@ impl Renderer {
         &self.hostname
     }
 
+    /// The table of local time in use.
+    pub fn local_time(&self) -> &Arc<LocalTime> {
+        self.dates.local_time()
+    }
+
     /// Takes a refreshed table of local time.
     pub fn set_local_time(&mut self, local_time: Arc<LocalTime>) {
         self.dates.set_local_time(local_time);
