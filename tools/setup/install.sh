@@ -134,7 +134,7 @@ install_node() {
 	mkdir -p "$node_directory"
 	[ -e "$node_directory/package.json" ] || echo '{ "private": true }' >"$node_directory/package.json"
 	# shellcheck disable=SC2086 # requirements are single words
-	npm install --silent --no-audit --no-fund --no-update-notifier --ignore-scripts --prefix "$node_directory" $1
+	npm install --loglevel=error --no-audit --no-fund --no-update-notifier --ignore-scripts --prefix "$node_directory" $1
 }
 
 check=no
