@@ -89,7 +89,7 @@ pub(crate) async fn prefer(session: &Session, backend: BackendId, request: Bytes
         preference.server = server(session, backend, request).await;
         preference.persistent = preference.server.is_some();
     }
-    if !config.rules.stick_request.is_empty() && !holds_any(session, &config.rules.ignore_persist, request).await {
+    if !config.rules.stick_request.is_empty() {
         stick::consult(session, backend, request).await;
         let found = session.extra.borrow().as_ref().and_then(|extra| extra.sticking.as_ref()?.server.clone());
         if preference.server.is_none() && found.is_some() {

@@ -212,7 +212,7 @@ pub struct BackendRules {
     pub stick_response: Vec<Rule<Stick>>,
     /// `force-persist`: servers that are down are used by matching sessions that stick to them.
     pub force_persist: Vec<Condition>,
-    /// `ignore-persist`.
+    /// `ignore-persist`: for cookies, which tcp mode does not have; kept for `convert`.
     pub ignore_persist: Vec<Condition>,
 }
 

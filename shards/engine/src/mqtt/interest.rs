@@ -39,7 +39,7 @@ impl Interest {
             || rules.servers.iter().any(|rule| condition(&rule.condition))
             || sticks(&rules.stick_request)
             || sticks(&rules.stick_response)
-            || rules.force_persist.iter().chain(&rules.ignore_persist).any(tests)
+            || rules.force_persist.iter().any(tests)
             || backend.hash_key.as_ref().is_some_and(expression);
         Self { counts, drain_rate: backend.options.mqtt_drain }
     }

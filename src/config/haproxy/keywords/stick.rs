@@ -19,7 +19,15 @@ pub const KEYWORDS: &[Keyword] = &[
     ),
     entry("use-server", BACK_ONLY, "<server> if|unless <condition>", "Choose a server by condition", use_server).strict(),
     entry("force-persist", BACK_ONLY, "if|unless <condition>", "Stick to servers even when they are down", force_persist),
-    entry("ignore-persist", BACK_ONLY, "if|unless <condition>", "Do not use stored servers", ignore_persist),
+    // HAProxy, too, heeds it for cookies only: stick rules go on.
+    entry(
+        "ignore-persist",
+        BACK_ONLY,
+        "if|unless <condition>",
+        "Ignore persistence by cookie, which tcp mode does not have",
+        ignore_persist,
+    )
+    .without_effect(),
 ];
 
 /// The entries of `peers` sections, which hold tables only as long as there are no peers.
