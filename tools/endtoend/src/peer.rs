@@ -1,6 +1,6 @@
 //! Servers that behave as a scenario wants.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,6 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::wait;
 
 /// How long a silent peer keeps a connection; longer than any scenario.
 const LONG: Duration = Duration::from_secs(30);
@@ -65,7 +67,12 @@ impl Drop for Peer {
 fn listen(address: SocketAddr) -> TcpListener {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("make a socket");
     socket.set_reuse_address(true).expect("set an option");
-    socket.bind(&address.into()).unwrap_or_else(|error| panic!("bind {address}: {error}"));
+    // The socket that found the port to be free lives on for a moment in a child that another test is just starting.
+    wait::until("a free address", || match socket.bind(&address.into()) {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => false,
+        Err(error) => panic!("bind {address}: {error}"),
+    });
     socket.listen(1024).expect("listen");
     socket.into()
 }
