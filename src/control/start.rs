@@ -334,9 +334,17 @@ fn streams_in_use(model: &Model) -> Vec<i32> {
 pub fn die_by(signal: Signal) -> i32 {
     let mut set = nix::sys::signal::SigSet::empty();
     set.add(signal);
-    let raised = set.thread_unblock().and_then(|()| nix::sys::signal::raise(signal));
-    // Only reached when the signal is ignored.
+    // Whoever started this in the background may have had the signal ignored.
+    let raised = default_effect(signal).and_then(|()| set.thread_unblock()).and_then(|()| nix::sys::signal::raise(signal));
+    // Only reached when something failed.
     128 + raised.map_or_else(|error: Errno| error as i32, |()| signal as i32)
+}
+
+/// Gives a signal its own effect back.
+#[allow(unsafe_code)]
+fn default_effect(signal: Signal) -> Result<(), Errno> {
+    // SAFETY: no handler is installed, only the kernel's own effect.
+    unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }.map(drop)
 }
 
 #[cfg(test)]
