@@ -43,10 +43,6 @@ pub(crate) fn count(session: &Session, wanted: Count) -> Option<i64> {
             if usable > 0 { (queued + usable - 1) / usable } else { queued.saturating_mul(2) }
         }
         Count::UsableServers(id) => usable(&road.snapshot(id)),
-        Count::BackendWeight(id) => {
-            let weights = |(_, server): (ServerId, &ringmain_model::Server)| i64::from(server.weight);
-            road.model().servers_of(id).map(weights).sum()
-        }
         Count::ServerConnections(id)
         | Count::ServerConnectionsFree(id)
         | Count::ServerIsUp(id)
@@ -55,7 +51,6 @@ pub(crate) fn count(session: &Session, wanted: Count) -> Option<i64> {
         | Count::ServerWeight(id)
         | Count::ServerInitialWeight(id)
         | Count::ServerUserWeight(id) => return of_server(session, id, wanted),
-        _ => return None,
     };
     Some(number)
 }

@@ -68,16 +68,17 @@ fn crc32(key: &[u8]) -> u32 {
     !key.iter().fold(!0, |register: u32, &byte| (register >> 8) ^ CRC32_TABLE[((register ^ u32::from(byte)) & 0xff) as usize])
 }
 
-const CRC32_TABLE: [u32; 256] = crc32_table();
+const CRC32_TABLE: [u32; 256] = crc_table(0xedb8_8320);
 
-const fn crc32_table() -> [u32; 256] {
+/// The table of a 32-bit CRC whose bits, and those of its polynomial, are reflected.
+pub(crate) const fn crc_table(polynomial: u32) -> [u32; 256] {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         let mut value = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            value = if value & 1 == 1 { (value >> 1) ^ 0xedb8_8320 } else { value >> 1 };
+            value = if value & 1 == 1 { (value >> 1) ^ polynomial } else { value >> 1 };
             bit += 1;
         }
         table[byte] = value;

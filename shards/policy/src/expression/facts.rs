@@ -30,8 +30,6 @@ pub enum Count {
     Shards,
     /// Index of this shard, from 0 (`thread`).
     Shard,
-    /// Share of time that this shard's core is idle, percent.
-    Idle,
     /// Sessions of a frontend.
     FrontendConnections(FrontendId),
     /// New sessions per second of a frontend.
@@ -50,8 +48,6 @@ pub enum Count {
     AverageQueue(BackendId),
     /// Usable servers of a backend.
     UsableServers(BackendId),
-    /// Sum of the weights of a backend's usable servers.
-    BackendWeight(BackendId),
     /// Sessions of a server.
     ServerConnections(ServerId),
     /// Free slots of a server; -1 when there is no limit.

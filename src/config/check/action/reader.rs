@@ -206,6 +206,7 @@ impl<'w> Reader<'_, 'w, '_, '_, '_> {
             let message = format!("'{}' is not a number; it is read as {number}, as HAProxy does", word.text);
             self.compiler.diagnostics.warning(word.span, message);
         }
+        self.compiler.diagnostics.no_effect(self.name.span, "'set-nice' has no effect here").label("every session has its turn");
         Some(Action::SetNice(i16::try_from(number.clamp(-1024, 1024)).unwrap_or(0)))
     }
 

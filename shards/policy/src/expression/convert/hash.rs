@@ -7,7 +7,7 @@ use super::super::evaluate::{argument, integer};
 use super::super::registry::{ConverterEntry, Parameter};
 use super::super::{Evaluation, Outcome, Sample, Value};
 use super::{Run, answer, data, entry};
-use crate::balance::hash::{avalanche, hash_key};
+use crate::balance::hash::{avalanche, crc_table, hash_key};
 
 /// The entries.
 pub const ENTRIES: &[ConverterEntry] = &[
@@ -41,24 +41,8 @@ fn crc32c<'a>(_: Evaluation<'a>, sample: Sample<'a>, arguments: &'a [Argument]) 
     answer(sample.may_change, Value::Integer(if mixes(arguments) { avalanche(value) } else { value }.into()))
 }
 
-const CRC32C_TABLE: [u32; 256] = crc32c_table();
-
 /// RFC 4960, appendix B, with the bits reflected.
-const fn crc32c_table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut value = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = if value & 1 == 1 { (value >> 1) ^ 0x82f6_3b78 } else { value >> 1 };
-            bit += 1;
-        }
-        table[byte] = value;
-        byte += 1;
-    }
-    table
-}
+const CRC32C_TABLE: [u32; 256] = crc_table(0x82f6_3b78);
 
 fn seeded<'a>(evaluation: Evaluation<'a>, sample: Sample<'a>, arguments: &'a [Argument], hash: fn(&[u8], i64) -> i64) -> Outcome<'a> {
     let seed = integer(evaluation, arguments, 0).unwrap_or(0);
